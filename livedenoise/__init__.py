@@ -1,0 +1,3 @@
+"""livedenoise: live denoising of low-exposure microscope frames at camera rate."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,1 @@
+"""Sources of frames, and the pump that puts them on the raw ring."""

@@ -1,0 +1,1 @@
+"""Pixels in shared memory, facts on ZeroMQ; the only package that imports either."""

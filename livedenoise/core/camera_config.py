@@ -1,0 +1,168 @@
+"""Camera sections of the configuration: one strict model for each kind of camera.
+
+The sensor section of a simulated camera names every constant of the noise model with its unit;
+``imaging.sensor`` states the physics.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class ConstantsConfig(_Strict):
+    """Camera constants given by hand (they win over the camera's own, lose to a calibration)."""
+
+    gain_e_per_adu: Positive
+    offset_adu: float = 0.0
+    read_noise_e: NotNegative = 0.0
+    excess_noise_factor: float = Field(default=1.0, ge=1)
+
+
+class CameraBase(_Strict):
+    """What every camera has."""
+
+    name: str = Field(default="camera", pattern=r"^[A-Za-z0-9._-]+$")
+    calibration: Path | None = Field(default=None, description="calibration folder")
+    constants: ConstantsConfig | None = None
+    estimate_constants: bool = Field(
+        default=False, description="ignore what the camera reports and estimate once from frames"
+    )
+
+    def anchored(self, base: Path) -> Self:
+        """Return a copy whose relative paths start at ``base``."""
+        if self.calibration is None or self.calibration.is_absolute():
+            return self
+        return self.model_copy(update={"calibration": base / self.calibration})
+
+
+class SensorConfig(_Strict):
+    """Sensor of a simulated camera; units in the names, physics in ``imaging.sensor``."""
+
+    width_px: int = Field(default=512, ge=1, le=16384)
+    height_px: int = Field(default=512, ge=1, le=16384)
+    bit_depth: int = Field(default=16, ge=8, le=16)
+    gain_e_per_adu: Positive = 0.46
+    offset_adu: NotNegative = 100.0
+    offset_spread_adu: NotNegative = Field(default=0.3, description="sd of the offset map (DSNU)")
+    gain_spread: NotNegative = Field(
+        default=0.005, description="relative sd of the gain map (PRNU)"
+    )
+    read_noise_e: NotNegative = Field(default=1.4, description="median over the pixels")
+    read_noise_log_sd: NotNegative = Field(default=0.23, description="sd of ln(read noise)")
+    telegraph_fraction: Fraction = 0.015
+    telegraph_factor: float = Field(default=2.6, ge=1)
+    dark_current_e_per_s: NotNegative = 0.06
+    dark_current_log_sd: NotNegative = 0.3
+    hot_pixel_fraction: Fraction = 1e-4
+    hot_pixel_factor: float = Field(default=100.0, ge=1)
+    quantum_efficiency: float = Field(default=0.82, gt=0, le=1)
+    full_well_e: Positive = 30000.0
+    em_gain: float = Field(default=1.0, ge=1, description="above 1: an EMCCD")
+    line_time_us: NotNegative = Field(default=4.88, description="readout time of one row")
+    buffer_frames: int = Field(default=32, ge=1, description="frames the camera itself can hold")
+
+
+class SceneConfig(_Strict):
+    """What stands in front of a simulated camera."""
+
+    kind: Literal["tubules", "granules", "cells", "mixed", "flat", "file"] = "mixed"
+    file: Path | None = Field(default=None, description="any TIFF, scaled to the photon levels")
+    photons_per_s: NotNegative = Field(
+        default=3000.0, description="mean photon flux of the brightest 1 % of pixels, per pixel"
+    )
+    background_photons_per_s: NotNegative = 150.0
+    psf_sigma_px: NotNegative = 1.2
+    motion_px_per_s: NotNegative = 5.0
+    bleaching_per_s: NotNegative = Field(default=0.0, description="rate of exponential bleaching")
+
+    @model_validator(mode="after")
+    def _file_goes_with_kind(self) -> Self:
+        if (self.kind == "file") != (self.file is not None):
+            raise ValueError('file = "..." goes with kind = "file" and only with it')
+        return self
+
+
+class FaultConfig(_Strict):
+    """Seeded faults of a simulated camera, each at a frame number or with a probability."""
+
+    drop_probability: Fraction = 0.0
+    duplicate_probability: Fraction = 0.0
+    stall_at_frame: int = Field(default=-1, ge=-1)
+    stall_s: NotNegative = 0.0
+    disconnect_at_frame: int = Field(default=-1, ge=-1)
+    burst_at_frame: int = Field(default=-1, ge=-1)
+    burst_frames: int = Field(default=0, ge=0)
+    resize_at_frame: int = Field(default=-1, ge=-1)
+    resize_to: tuple[int, int] = Field(default=(0, 0), description="new (width, height)")
+
+
+class SimulatedCameraConfig(CameraBase):
+    """A camera with the noise of a real sensor. See docs for what repeats in its frames."""
+
+    kind: Literal["simulated"]
+    exposure_us: int = Field(default=10000, ge=1)
+    rate_hz: Positive | None = Field(default=None, description="default: as fast as it can")
+    roi: tuple[int, int, int, int] | None = Field(default=None, description="x, y, width, height")
+    binning: Literal[1, 2, 4] = 1
+    channel: int = Field(default=0, ge=0)
+    seed: int = 0
+    pool_frames: int = Field(
+        default=64,
+        ge=0,
+        description="frames rendered before the start and served in turn; 0 renders every frame",
+    )
+    pool_mb: int = Field(default=512, ge=1, description="upper bound of the rendered frames, MiB")
+    save_truth: bool = Field(default=False, description="write the true electrons beside the run")
+    sensor: SensorConfig = SensorConfig()
+    scene: SceneConfig = SceneConfig()
+    faults: FaultConfig = FaultConfig()
+
+    def anchored(self, base: Path) -> Self:
+        """Return a copy whose relative paths start at ``base``."""
+        camera = super().anchored(base)
+        file = camera.scene.file
+        if file is None or file.is_absolute():
+            return camera
+        scene = camera.scene.model_copy(update={"file": base / file})
+        return camera.model_copy(update={"scene": scene})
+
+
+class ReplayCameraConfig(CameraBase):
+    """A recording served as a camera.
+
+    ``pace`` ``lossless`` goes as fast as the slowest reader (every frame denoised), ``recorded``
+    keeps the times of the recording, ``rate`` serves at ``rate_hz`` in real time.
+    """
+
+    kind: Literal["replay"]
+    input: Path | None = Field(default=None, description="TIFF stack, NDTiff data set, run folder")
+    pace: Literal["lossless", "recorded", "rate"] = "lossless"
+    rate_hz: Positive | None = None
+    loops: int = Field(default=1, ge=0, description="times to play it; 0 for ever")
+    bit_depth: int | None = Field(default=None, ge=8, le=16)
+    exposure_us: int = Field(default=0, ge=0, description="exposure of the recording, 0 unknown")
+    buffer_frames: int = Field(default=32, ge=1)
+
+    @model_validator(mode="after")
+    def _rate_goes_with_pace(self) -> Self:
+        if self.pace == "rate" and self.rate_hz is None:
+            raise ValueError('pace = "rate" needs rate_hz')
+        return self
+
+    def anchored(self, base: Path) -> Self:
+        """Return a copy whose relative paths start at ``base``."""
+        camera = super().anchored(base)
+        if camera.input is None or camera.input.is_absolute():
+            return camera
+        return camera.model_copy(update={"input": base / camera.input})

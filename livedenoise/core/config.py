@@ -1,0 +1,177 @@
+"""The configuration of a run: strict models of the TOML file.
+
+Every key carries its unit. Unknown keys are refused. All problems of a file are reported at once,
+one a line, as ``file:dotted.key: problem``.
+
+Example
+-------
+>>> config = parse_config({"camera": [{"kind": "simulated", "name": "sim"}]}, "example")
+>>> config.camera[0].exposure_us
+10000
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
+
+from livedenoise.core.camera_config import (
+    CameraBase,
+    ReplayCameraConfig,
+    SceneConfig,
+    SensorConfig,
+    SimulatedCameraConfig,
+)
+from livedenoise.core.errors import ConfigError
+
+__all__ = [
+    "CameraConfig",
+    "Config",
+    "DenoiseConfig",
+    "RecordConfig",
+    "ReplayCameraConfig",
+    "RingConfig",
+    "SceneConfig",
+    "SensorConfig",
+    "SimulatedCameraConfig",
+    "StatusConfig",
+    "load_config",
+    "parse_config",
+]
+
+CameraConfig = Annotated[
+    SimulatedCameraConfig | ReplayCameraConfig,
+    Field(discriminator="kind"),
+]
+
+
+class Strict(BaseModel):
+    """Base of every section: unknown keys refused, values never changed after loading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class RingConfig(Strict):
+    """Shared-memory rings: as many slots as fit the memory, within the two bounds."""
+
+    memory_mb: int = Field(default=1024, ge=1, description="upper bound of one ring, MiB")
+    max_slots: int = Field(default=256, ge=8, le=65536)
+    lease_timeout_ms: int = Field(default=2000, ge=10)
+
+
+class DenoiseConfig(Strict):
+    """The live denoiser. ``policy`` ``latest`` skips frames when behind; ``lossless`` waits."""
+
+    enabled: bool = True
+    engine: Literal["auto", "identity", "openvino", "onnxruntime"] = "auto"
+    model: str = Field(default="realtime", description="name of a shipped model, or a folder")
+    precision: Literal["auto", "fp32"] = "auto"
+    policy: Literal["auto", "latest", "lossless"] = "auto"
+    max_backlog: int = Field(default=3, ge=1)
+    max_age_periods: float = Field(default=2.0, gt=0)
+    max_failures: int = Field(default=3, ge=1, description="failures in a row that kill the engine")
+    threads: int = Field(default=0, ge=0, description="0 lets the engine choose")
+    estimate_frames: int = Field(default=16, ge=4, le=256)
+
+
+class RecordConfig(Strict):
+    """What is written. Raw is always lossless; clean is a second stream in a second file."""
+
+    raw: bool = True
+    clean: bool = False
+    part_size_mb: int = Field(default=4096, ge=1, description="roll over to the next part file")
+    fsync_every: int = Field(
+        default=0, ge=0, description="frames between fsync; 0 leaves it to the system"
+    )
+
+
+class StatusConfig(Strict):
+    """How often the stages report and the screen is redrawn."""
+
+    report_ms: int = Field(default=200, ge=20)
+    refresh_hz: float = Field(default=5.0, gt=0, le=30)
+    drain_timeout_s: float = Field(default=30.0, gt=0)
+    stall_timeout_s: float = Field(default=5.0, gt=0)
+
+
+class Config(Strict):
+    """One rig: cameras, and what to do with their frames."""
+
+    name: str = Field(default="run", pattern=r"^[A-Za-z0-9._-]+$")
+    description: str = ""
+    camera: list[CameraConfig] = Field(min_length=1)
+    ring: RingConfig = RingConfig()
+    denoise: DenoiseConfig = DenoiseConfig()
+    record: RecordConfig = RecordConfig()
+    status: StatusConfig = StatusConfig()
+
+    @model_validator(mode="after")
+    def _camera_names_differ(self) -> Self:
+        names = [camera.name for camera in self.camera]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"camera names must differ, used twice: {', '.join(twice)}")
+        return self
+
+
+def load_config(path: Path) -> Config:
+    """Read and check a TOML file.
+
+    Raises
+    ------
+    ConfigError
+        If the file is missing, is not TOML, or any key is wrong: all problems at once.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such configuration file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from error
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from error
+    return parse_config(data, str(path), base=path.resolve().parent)
+
+
+def parse_config(data: dict[str, Any], name: str, base: Path | None = None) -> Config:
+    """Check a configuration already read; ``name`` is the file that messages name.
+
+    Relative paths in the configuration are taken from ``base``, the file's own folder.
+
+    Raises
+    ------
+    ConfigError
+        One line for every problem: ``name:dotted.key: problem (got value)``.
+    """
+    try:
+        config = Config.model_validate(data)
+    except ValidationError as error:
+        lines = [_describe(name, problem) for problem in error.errors(include_url=False)]
+        raise ConfigError("\n".join(lines), "mend the keys named above") from None
+    if base is None:
+        return config
+    cameras = [_anchored(camera, base) for camera in config.camera]
+    return config.model_copy(update={"camera": cameras})
+
+
+def _anchored(camera: CameraBase, base: Path) -> CameraBase:
+    return camera.anchored(base)
+
+
+def _describe(name: str, problem: ErrorDetails) -> str:
+    kinds = {"simulated", "replay"}
+    keys = [str(part) for part in problem["loc"] if str(part) not in kinds]
+    text = problem["msg"].removeprefix("Value error, ")
+    value = problem.get("input")
+    shown = (
+        ""
+        if isinstance(value, dict | list) or problem["type"] == "missing"
+        else f" (got {value!r})"
+    )
+    return f"{name}:{'.'.join(keys) or '(file)'}: {text}{shown}"

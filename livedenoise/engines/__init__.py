@@ -1,0 +1,1 @@
+"""Denoisers behind one contract, and the model packages they serve."""

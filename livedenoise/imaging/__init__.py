@@ -1,0 +1,1 @@
+"""Pure mathematics on arrays, shared by every plane: no file, clock or process."""

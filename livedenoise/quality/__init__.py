@@ -1,0 +1,1 @@
+"""Measures of image quality: with a reference, and without one."""

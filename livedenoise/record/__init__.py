@@ -1,0 +1,1 @@
+"""The recorder: raw frames to disk, losslessly, acknowledged only when written."""

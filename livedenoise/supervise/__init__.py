@@ -1,0 +1,1 @@
+"""Child processes: start, ready, heartbeat, ordered stop, death with the parent."""

@@ -1,0 +1,1 @@
+"""Conformance kits and named faults for tests; never imported by the product."""
