@@ -68,7 +68,7 @@ class DenoiseConfig(Strict):
 
     enabled: bool = True
     engine: Literal["auto", "identity", "openvino", "onnxruntime"] = "auto"
-    model: str = Field(default="realtime", description="name of a shipped model, or a folder")
+    model: str = Field(default="realtime-m", description="name of a shipped model, or a folder")
     precision: Literal["auto", "fp32"] = "auto"
     policy: Literal["auto", "latest", "lossless"] = "auto"
     max_backlog: int = Field(default=3, ge=1)
