@@ -1,0 +1,257 @@
+"""The writing end of a stream: fills slots, tells readers, takes back what they release.
+
+One process owns it. Readers attach by message, so a stream has any number of them; a reader that
+vanishes never blocks the writer unless it is LOSSLESS, and then only until the daemon says so.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+
+import msgspec
+import zmq
+
+from livedenoise.bus import wire
+from livedenoise.bus.ring import LEASE_ROWS, Ring
+from livedenoise.bus.slots import Grant, SlotTable
+from livedenoise.core.clock import Clock, MonotonicClock
+from livedenoise.core.errors import BusError, WireError
+from livedenoise.core.frame import HEADER_VERSION, Frame, FrameHeader, frame_nbytes
+
+_WAIT_SLICE_MS = 5
+"""Longest sleep while the ring is full: leases expire without a message."""
+
+
+class _Reader(msgspec.Struct):
+    name: str
+    identity: bytes
+    row: int
+    unsent: deque[bytes]
+
+    @property
+    def lossless(self) -> bool:
+        return self.row < 0
+
+
+class FrameWriter:
+    """Publishes frames into a ring.
+
+    Parameters
+    ----------
+    ring : Ring
+        Attached ring; this object is its only writer.
+    context : zmq.Context
+        Context of this process.
+    endpoint : str
+        Where readers attach; a wildcard port is resolved in ``self.endpoint``.
+    lease_timeout_ns : int
+        Age at which a LATEST reader's lease no longer protects its slot.
+    """
+
+    def __init__(
+        self,
+        ring: Ring,
+        context: zmq.Context[zmq.Socket[bytes]],
+        endpoint: str,
+        *,
+        lease_timeout_ns: int,
+        clock: Clock | None = None,
+    ) -> None:
+        self._ring = ring
+        self._clock = clock or MonotonicClock()
+        self.table = SlotTable(ring.spec.n_slots, lease_timeout_ns)
+        self.undelivered: Counter[str] = Counter()
+        self.wire_errors = 0
+        self._readers: dict[str, _Reader] = {}
+        self._headers: dict[int, bytes] = {}
+        self._gap: wire.Gap | None = None
+        self._ended: bytes | None = None
+        self._socket = context.socket(zmq.ROUTER)
+        self._socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
+        # Enough for every slot, its gap and a few control messages: never the limit in practice.
+        self._socket.setsockopt(zmq.SNDHWM, 2 * ring.spec.n_slots + 64)
+        self._socket.setsockopt(zmq.RCVHWM, 2 * ring.spec.n_slots + 64)
+        self._socket.setsockopt(zmq.LINGER, 1000)
+        self._socket.setsockopt(zmq.MAXMSGSIZE, wire.MAX_MESSAGE_BYTES)
+        self._socket.bind(endpoint)
+        self.endpoint = self._socket.get_string(zmq.LAST_ENDPOINT)
+
+    def begin(
+        self, shape: tuple[int, int], dtype: str, timeout_s: float
+    ) -> tuple[Grant, Frame] | None:
+        """Return a slot to write and its (Y, X) array, or None when none came free in time.
+
+        Raises
+        ------
+        BusError
+            If the frame is larger than a slot.
+        """
+        nbytes = frame_nbytes(shape, dtype)
+        if nbytes > self._ring.spec.slot_bytes:
+            raise BusError(
+                f"frame {shape[1]}x{shape[0]} {dtype} of {nbytes} bytes is larger than the ring's "
+                f"slots of {self._ring.spec.slot_bytes} bytes",
+                "start a new run for the larger frame",
+            )
+        deadline_ns = self._clock.now_ns() + int(timeout_s * 1e9)
+        while True:
+            self.service(0)
+            grant = self.table.begin(self._clock.now_ns(), self._ring.leases())
+            if grant is not None:
+                self._ring.set_generation(grant.slot, grant.generation - 1)
+                self._headers.pop(grant.slot, None)
+                return grant, self._ring.view(grant.slot, shape, dtype)
+            left_ns = deadline_ns - self._clock.now_ns()
+            if left_ns <= 0:
+                return None
+            self.service(min(_WAIT_SLICE_MS, max(1, left_ns // 1_000_000)))
+
+    def publish(self, grant: Grant, header: FrameHeader) -> None:
+        """Make a written frame readable and tell every reader."""
+        self._ring.set_generation(grant.slot, grant.generation)
+        self.table.publish(grant.slot)
+        data = wire.encode(wire.Published(header=header))
+        self._headers[grant.slot] = data
+        if self._gap is not None:
+            gap, self._gap = wire.encode(self._gap), None
+            self._send_all(gap)
+        self._send_all(data)
+
+    def abort(self, grant: Grant) -> None:
+        """Give a slot back; the readable frame it once held is gone."""
+        self.table.abort(grant.slot)
+        self._ring.set_generation(grant.slot, self.table.generation(grant.slot))
+
+    def drop(self) -> None:
+        """Count a captured frame that found no slot."""
+        self.table.drop_full()
+
+    def note_gap(self, first: int, last: int, reason: str) -> None:
+        """Tell readers, before the next frame, that frames ``first`` to ``last`` are lost."""
+        gap = self._gap
+        if gap is not None and gap.reason == reason and gap.last + 1 == first:
+            first = gap.first
+        elif gap is not None:
+            self._send_all(wire.encode(gap))
+        self._gap = wire.Gap(first=first, last=last, reason=reason)
+
+    def end(self) -> None:
+        """Tell every reader, and everyone who attaches later, that the stream is over."""
+        if self._gap is not None:
+            self._send_all(wire.encode(self._gap))
+            self._gap = None
+        self._ended = wire.encode(wire.End(published=self.table.published))
+        self._send_all(self._ended)
+
+    def reader_gone(self, name: str) -> int:
+        """Forget a dead reader; return the frames it was still owed (0 for LATEST readers)."""
+        reader = self._readers.pop(name, None)
+        if reader is not None and not reader.lossless:
+            self._ring.clear_leases(reader.row)
+        return self.table.remove_reader(name)
+
+    def readers(self) -> list[str]:
+        """Return the names of the attached readers."""
+        return list(self._readers)
+
+    def service(self, timeout_ms: int) -> None:
+        """Take attach, release and detach messages; waits at most ``timeout_ms`` for the first."""
+        if timeout_ms and not self._socket.poll(timeout_ms):
+            return
+        while True:
+            try:
+                parts = self._socket.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                break
+            self._handle(parts)
+        for reader in self._readers.values():
+            self._flush(reader)
+
+    def close(self) -> None:
+        """Close the socket; the ring stays with its owner. Idempotent."""
+        self._socket.close()
+
+    def _handle(self, parts: list[bytes]) -> None:
+        try:
+            message = wire.decode_last(parts, 2)
+        except WireError:
+            self.wire_errors += 1
+            return
+        identity = parts[0]
+        match message:
+            case wire.Attach():
+                self._attach(identity, message)
+            case wire.Release(slot=slot, generation=generation):
+                name = self._name_of(identity)
+                if name is None or not self.table.release(name, slot, generation):
+                    self.undelivered["stray_release"] += 1
+            case wire.Detach():
+                name = self._name_of(identity)
+                if name is not None:
+                    self.reader_gone(name)
+            case _:
+                self.wire_errors += 1
+
+    def _attach(self, identity: bytes, message: wire.Attach) -> None:
+        row = -1 if message.lossless else self._free_row()
+        refused = ""
+        if message.header_version != HEADER_VERSION:
+            refused = f"header version {message.header_version}, this writer's is {HEADER_VERSION}"
+        elif row is None:
+            refused = f"{LEASE_ROWS} readers are attached already"
+        if refused or row is None:
+            self._try_send(identity, wire.encode(wire.Attached(refused=refused)))
+            return
+        previous = self._readers.pop(message.reader, None)
+        if previous is not None and not previous.lossless:
+            self._ring.clear_leases(previous.row)
+        reader = _Reader(message.reader, identity, row, deque())
+        self._readers[message.reader] = reader
+        self._deliver(reader, wire.encode(wire.Attached(row=row)))
+        if message.lossless:
+            self.table.add_reader(message.reader)
+            for slot in sorted(self.table.owed_to(message.reader), key=self._seq_of):
+                self._deliver(reader, self._headers[slot])
+        if self._ended is not None:
+            self._deliver(reader, self._ended)
+
+    def _seq_of(self, slot: int) -> int:
+        message = wire.expect(wire.decode(self._headers[slot]), wire.Published)
+        return message.header.seq
+
+    def _free_row(self) -> int | None:
+        taken = {reader.row for reader in self._readers.values()}
+        return next((row for row in range(LEASE_ROWS) if row not in taken), None)
+
+    def _name_of(self, identity: bytes) -> str | None:
+        for reader in self._readers.values():
+            if reader.identity == identity:
+                return reader.name
+        return None
+
+    def _send_all(self, data: bytes) -> None:
+        for reader in self._readers.values():
+            self._deliver(reader, data)
+
+    def _deliver(self, reader: _Reader, data: bytes) -> None:
+        """Send in order; what a LOSSLESS reader cannot take yet waits, bounded by owed slots."""
+        if reader.lossless and reader.unsent:
+            reader.unsent.append(data)
+        elif not self._try_send(reader.identity, data):
+            if reader.lossless:
+                reader.unsent.append(data)
+            else:
+                self.undelivered[reader.name] += 1
+
+    def _flush(self, reader: _Reader) -> None:
+        while reader.unsent and self._try_send(reader.identity, reader.unsent[0]):
+            reader.unsent.popleft()
+
+    def _try_send(self, identity: bytes, data: bytes) -> bool:
+        try:
+            self._socket.send_multipart([identity, data], zmq.NOBLOCK)
+        except zmq.ZMQError as error:
+            if error.errno in (zmq.EAGAIN, zmq.EHOSTUNREACH):
+                return False
+            raise
+        return True
