@@ -15,10 +15,9 @@ from typing import Any
 import zmq
 
 from livedenoise.bus import wire
+from livedenoise.bus.context import Context, new_context
 from livedenoise.core.clock import now_ns
 from livedenoise.core.errors import BusError, WireError
-
-Context = zmq.Context[zmq.Socket[bytes]]
 
 _POLL_MS = 20
 _MAX_QUEUED = 64
@@ -93,6 +92,11 @@ class ControlLink:
         self._thread = threading.Thread(target=self._run, name="control", daemon=True)
         self._thread.start()
 
+    @property
+    def stopped(self) -> bool:
+        """Return whether the daemon ordered a stop."""
+        return self._stopped
+
     def tick(self, metrics: dict[str, Any], busy_until_ns: int = 0) -> None:
         """Say that the loop moved, with its latest metrics; cheap enough for every step."""
         self._beat = (now_ns(), busy_until_ns, metrics)
@@ -130,7 +134,7 @@ class ControlLink:
         self._thread.join(timeout=5)
 
     def _run(self) -> None:
-        context: Context = zmq.Context()
+        context = new_context()
         socket = context.socket(zmq.DEALER)
         socket.setsockopt(zmq.IDENTITY, self._identity)
         socket.setsockopt(zmq.LINGER, 1000)

@@ -15,6 +15,7 @@ import zmq
 
 from livedenoise.bus import wire
 from livedenoise.bus.backlog import Lossless, Policy, take
+from livedenoise.bus.context import Context
 from livedenoise.bus.ring import LEASES_PER_READER, Ring
 from livedenoise.bus.slots import Lease
 from livedenoise.core.clock import Clock, MonotonicClock
@@ -45,12 +46,23 @@ class FrameReader:
         Name of the reader; a successor of the same name takes over its owed frames.
     policy : Lossless or Latest
         Which frames to take.
+
+    Attributes
+    ----------
+    received : int
+        Frames handed out by ``read``.
+    skipped : Counter
+        Frames not handed out, by reason: ``backlog`` (the policy jumped over them) and
+        ``overwritten`` (their slot was reused first). Every frame the writer announced to this
+        reader is received, skipped or waiting.
+    published : int or None
+        Frames of the whole stream once it has ended, None before.
     """
 
     def __init__(
         self,
         ring: Ring,
-        context: zmq.Context[zmq.Socket[bytes]],
+        context: Context,
         endpoint: str,
         name: str,
         policy: Policy,
@@ -63,6 +75,7 @@ class FrameReader:
         self._clock = clock or MonotonicClock()
         self._pending: deque[FrameHeader] = deque()
         self._gaps: deque[tuple[int, wire.Gap]] = deque()
+        self._passed = 0
         self._row = -1
         self._cells = list(range(LEASES_PER_READER))
         self.skipped: Counter[str] = Counter()
@@ -82,8 +95,8 @@ class FrameReader:
 
     @property
     def ended(self) -> bool:
-        """Return whether the stream is over and every frame was taken or skipped."""
-        return self.published is not None and not self._pending
+        """Return whether the stream is over and every frame and gap was taken or skipped."""
+        return self.published is not None and not self._pending and not self._gaps
 
     @property
     def backlog(self) -> int:
@@ -108,6 +121,8 @@ class FrameReader:
             if isinstance(message, wire.Attached):
                 self._accept(message, lossless=lossless)
                 return
+            if message is not None:
+                self._on_message(message)
         raise BusError(f"{self._endpoint}: no answer to {self._name} within {timeout_s:.1f} s")
 
     def request_attach(self) -> None:
@@ -124,17 +139,24 @@ class FrameReader:
             if taken is not None:
                 return taken
             left_ns = deadline_ns - self._clock.now_ns()
-            if left_ns <= 0 or self.ended:
+            if left_ns <= 0 or self.ended or not self._has_room:
                 return None
             self._socket.poll(max(1, left_ns // 1_000_000))
 
     def release(self, frame: Received) -> bool:
-        """Give a frame back; return whether its pixels were whole at this moment."""
+        """Give a frame back, once; return whether its pixels were whole at this moment.
+
+        Raises
+        ------
+        BusError
+            If the frame's lease was given back already.
+        """
         header = frame.header
+        if frame.lease_cell in self._cells:
+            raise BusError(f"frame {header.seq} was released by {self._name} already")
         whole = self._ring.is_current(header.slot, header.generation)
         if frame.lease_cell >= 0:
-            self._ring.write_lease(self._row, frame.lease_cell, None)
-            self._cells.append(frame.lease_cell)
+            self._give_cell_back(frame.lease_cell)
         else:
             message = wire.Release(slot=header.slot, generation=header.generation)
             self._socket.send(wire.encode(message))
@@ -144,24 +166,38 @@ class FrameReader:
         """Leave the stream. Idempotent."""
         if self._socket.closed:
             return
-        self._socket.send(wire.encode(wire.Detach()), zmq.NOBLOCK)
+        # A writer that takes no messages any more is gone: there is nobody to tell.
+        if self._socket.poll(0, zmq.POLLOUT):
+            self._socket.send(wire.encode(wire.Detach()), zmq.NOBLOCK)
         self._socket.close()
 
     def _take(self) -> Received | wire.Gap | None:
         while True:
-            if self._gaps and (not self._pending or self._gaps[0][0] <= self.received):
+            if self._gap_is_next():
                 return self._gaps.popleft()[1]
             if not self._policy_may_take():
                 return None
             header, skipped = take(self._pending, self._policy, self._clock.now_ns())
             if header is None:
                 return None
-            self.received += 1 + len(skipped)
-            self.skipped["backlog"] += len(skipped)
+            self._pass(len(skipped))
+            if self._gap_is_next():
+                # It lay among the skipped frames, so it comes before the frame jumped to.
+                self._pending.appendleft(header)
+                continue
+            self._passed += 1
             frame = self._open_frame(header)
             if frame is not None:
+                self.received += 1
                 return frame
             self.skipped["overwritten"] += 1
+
+    def _gap_is_next(self) -> bool:
+        return bool(self._gaps) and self._gaps[0][0] <= self._passed
+
+    def _pass(self, skipped: int) -> None:
+        self._passed += skipped
+        self.skipped["backlog"] += skipped
 
     def _policy_may_take(self) -> bool:
         return isinstance(self._policy, Lossless) or bool(self._cells)
@@ -173,13 +209,18 @@ class FrameReader:
             cell = self._cells.pop()
             lease = Lease(header.slot, header.generation, self._clock.now_ns())
             self._ring.write_lease(self._row, cell, lease)
-            if not self._ring.is_current(header.slot, header.generation):
-                self._ring.write_lease(self._row, cell, None)
-                self._cells.append(cell)
-                return None
+        if not self._ring.is_current(header.slot, header.generation):
+            # For LOSSLESS only when this reader was taken for dead and its frames were forgiven.
+            self._give_cell_back(cell)
+            return None
         pixels = self._ring.view(header.slot, header.shape, header.dtype)
         pixels.flags.writeable = False
         return Received(header=header, pixels=pixels, lease_cell=cell)
+
+    def _give_cell_back(self, cell: int) -> None:
+        if cell >= 0:
+            self._ring.write_lease(self._row, cell, None)
+            self._cells.append(cell)
 
     def _accept(self, message: wire.Attached, *, lossless: bool) -> None:
         if message.refused:
@@ -187,8 +228,13 @@ class FrameReader:
         if not lossless:
             self._row = message.row
 
+    @property
+    def _has_room(self) -> bool:
+        return len(self._gaps) <= self._ring.spec.n_slots
+
     def _drain_socket(self) -> None:
-        while self._socket.poll(0):
+        # Gaps are as bounded as frames: what does not fit waits in the socket, which is bounded.
+        while self._has_room and self._socket.poll(0):
             message = self._receive()
             if message is not None:
                 self._on_message(message)
@@ -199,7 +245,7 @@ class FrameReader:
                 self._append(header)
             case wire.Gap():
                 # Delivered after the frames that came before it.
-                self._gaps.append((self.received + len(self._pending), message))
+                self._gaps.append((self._passed + len(self._pending), message))
             case wire.End(published=published):
                 self.published = published
             case wire.Attached():
@@ -208,12 +254,14 @@ class FrameReader:
                 self.wire_errors += 1
 
     def _append(self, header: FrameHeader) -> None:
+        if not self._ring.holds(header):
+            self.wire_errors += 1
+            return
         lossless = isinstance(self._policy, Lossless)
         if not lossless and len(self._pending) >= self._ring.spec.n_slots:
             # The ring has gone round: the oldest is overwritten or about to be.
             self._pending.popleft()
-            self.received += 1
-            self.skipped["backlog"] += 1
+            self._pass(1)
         self._pending.append(header)
 
     def _receive(self) -> wire.AnyMessage | None:

@@ -17,13 +17,16 @@ killed owner left behind are found by name and removed at the next start (``remo
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import shutil
 import sys
 import threading
-from collections.abc import Sized
+from collections.abc import Iterator, Sized
+from contextlib import contextmanager, suppress
 from multiprocessing import resource_tracker, shared_memory
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 import numpy as np
@@ -31,7 +34,7 @@ import numpy.typing as npt
 
 from livedenoise.bus.slots import Lease
 from livedenoise.core.errors import BusError
-from livedenoise.core.frame import Frame, frame_nbytes
+from livedenoise.core.frame import SUPPORTED_DTYPES, Frame, FrameHeader, frame_nbytes
 
 PAGE = 4096
 MAGIC = 0x4C444E52494E4731
@@ -41,7 +44,8 @@ LEASE_ROWS = 16
 LEASES_PER_READER = 3
 PREFIX = "ldn"
 _SHM_DIR = Path("/dev/shm")  # noqa: S108  (the platform's shared memory, not a temporary file)
-_register_lock = threading.Lock()
+_NAME = re.compile(rf"{PREFIX}_([0-9]{{1,10}})_[0-9a-f]{{8}}")
+_tracker_lock = threading.Lock()
 
 
 class _Segment(shared_memory.SharedMemory):
@@ -49,6 +53,11 @@ class _Segment(shared_memory.SharedMemory):
 
     def __del__(self) -> None:
         _close_quietly(self)
+
+    def unlink(self) -> None:
+        """Unlink what was created here: the base class would also unlink what it cannot map."""
+        if self._flags & os.O_EXCL:
+            super().unlink()
 
 
 class RingSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -112,11 +121,15 @@ class Ring:
         """
         size = _segment_size(spec)
         _require_room(size)
-        memory = _open(spec.name, create=True, size=size)
+        try:
+            memory = _open(spec.name, create=True, size=size)
+        except OSError as error:
+            raise BusError(f"ring {spec.name}: cannot be created: {error}") from error
         try:
             _reserve(spec.name, size)
         except OSError as error:
             _unlink(memory)
+            _close_quietly(memory)
             raise BusError(
                 f"ring {spec.name}: {size >> 20} MiB of shared memory cannot be reserved: {error}",
                 "lower ring.memory_mb or enlarge the platform's shared memory",
@@ -138,6 +151,9 @@ class Ring:
             memory = _open(spec.name, create=False, size=0)
         except FileNotFoundError:
             raise BusError(f"ring {spec.name}: no such shared memory", "its owner ended") from None
+        except (OSError, ValueError) as error:
+            # ValueError: the segment is empty, as it is for a moment while it is being created.
+            raise BusError(f"ring {spec.name}: cannot be attached: {error}") from error
         if memory.size < _segment_size(spec):
             _close_quietly(memory)
             raise BusError(
@@ -168,6 +184,17 @@ class Ring:
         offset = self._pixels_at + slot * self.spec.slot_bytes
         pixels = self._bytes[offset : offset + nbytes].view(np.dtype(dtype))
         return pixels.reshape(shape)
+
+    def holds(self, header: FrameHeader) -> bool:
+        """Return whether a header can be true of this ring: its slot, epoch, dtype and size."""
+        return (
+            0 <= header.slot < self.spec.n_slots
+            and header.generation > 0
+            and header.ring_epoch == self.spec.ring_epoch
+            and header.dtype in SUPPORTED_DTYPES
+            and min(header.shape) > 0
+            and header.nbytes <= self.spec.slot_bytes
+        )
 
     def set_generation(self, slot: int, generation: int) -> None:
         """Publish a slot's generation to the readers (writer only)."""
@@ -210,22 +237,29 @@ class Ring:
 
 
 def remove_stale() -> list[str]:
-    """Unlink rings whose owner process is gone (POSIX) and return their names."""
+    """Unlink this user's rings whose owner process is gone (POSIX) and return their names."""
     if not _SHM_DIR.is_dir():
         return []
     removed = []
-    for path in _SHM_DIR.glob(f"{PREFIX}_*_*"):
-        pid = path.name.split("_")[1]
-        if pid.isdigit() and not _alive(int(pid)):
+    for path in _SHM_DIR.glob(f"{PREFIX}_*"):
+        if _is_stale(path):
             path.unlink(missing_ok=True)
             removed.append(path.name)
     return removed
 
 
+def _is_stale(path: Path) -> bool:
+    name = _NAME.fullmatch(path.name)
+    if name is None or _alive(int(name[1])):
+        return False
+    # Another user's segments cannot be removed, and are not ours to judge.
+    return path.exists() and path.lstat().st_uid == os.getuid()
+
+
 def _alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:
         return True
@@ -244,28 +278,42 @@ def _segment_size(spec: RingSpec) -> int:
 def _open(name: str, *, create: bool, size: int) -> shared_memory.SharedMemory:
     if sys.version_info >= (3, 13):
         return _Segment(name, create=create, size=size, track=False)
-    with _register_lock:
-        register = resource_tracker.register
-        resource_tracker.register = _ignore_registration
+    with _untracked():
+        return _Segment(name, create=create, size=size)
+
+
+@contextmanager
+def _untracked() -> Iterator[None]:
+    """Keep rings, and only rings, from the resource tracker (Python < 3.13): they have one owner.
+
+    Neither registering nor unregistering reaches it, so no tracker process is started for them.
+    """
+    with _tracker_lock:
+        register, unregister = resource_tracker.register, resource_tracker.unregister
+        resource_tracker.register = _but_rings(register)
+        resource_tracker.unregister = _but_rings(unregister)
         try:
-            return _Segment(name, create=create, size=size)
+            yield
         finally:
-            resource_tracker.register = register
+            resource_tracker.register, resource_tracker.unregister = register, unregister
 
 
-def _ignore_registration(name: Sized, rtype: str) -> None:
-    """Stand in for the tracker's register while a ring is opened: rings have one owner."""
+class _TrackerVerb(Protocol):
+    def __call__(self, name: Sized, rtype: str) -> None: ...
+
+
+def _but_rings(verb: _TrackerVerb) -> _TrackerVerb:
+    def filtered(name: Sized, rtype: str) -> None:
+        if not str(name).lstrip("/").startswith(f"{PREFIX}_"):
+            verb(name, rtype)
+
+    return filtered
 
 
 def _unlink(memory: shared_memory.SharedMemory) -> None:
-    if sys.version_info < (3, 13):
-        # unlink() unregisters: without a registration the tracker prints a traceback.
-        resource_tracker.register(f"/{memory.name.lstrip('/')}", "shared_memory")
-    try:
+    """Remove the segment's name; somebody may have done so already."""
+    with _untracked(), suppress(FileNotFoundError):
         memory.unlink()
-    except FileNotFoundError:
-        if sys.version_info < (3, 13):
-            resource_tracker.unregister(f"/{memory.name.lstrip('/')}", "shared_memory")
 
 
 def _bytes_of(memory: shared_memory.SharedMemory) -> npt.NDArray[np.uint8]:
@@ -282,6 +330,8 @@ def _close_quietly(memory: shared_memory.SharedMemory) -> None:
         # SharedMemory.__del__ would try again and print: hand the mapping to the live arrays.
         memory._mmap = None  # type: ignore[attr-defined]  # noqa: SLF001
         memory._buf = None  # type: ignore[attr-defined]  # noqa: SLF001
+        # Now it only closes the file descriptor.
+        memory.close()
 
 
 def _require_room(size: int) -> None:

@@ -107,12 +107,7 @@ class SlotTable:
 
     def begin(self, now_ns: int, leases: Iterable[Lease]) -> Grant | None:
         """Hand out a slot to write, or None when every slot is owed, newest or leased."""
-        leased = {
-            lease.slot: lease
-            for lease in leases
-            if 0 <= lease.slot < self.n_slots and lease.generation == self._generation[lease.slot]
-        }
-        slot = self._pick(now_ns, leased)
+        slot = self._pick(now_ns, self._leased(leases))
         if slot is None:
             return None
         del self._idle[slot]
@@ -186,13 +181,22 @@ class SlotTable:
         if busy == (slot in self._idle):
             raise AssertionError(f"slot {slot}: busy {busy} but idle {slot in self._idle}")
 
-    def _pick(self, now_ns: int, leased: dict[int, Lease]) -> int | None:
+    def _leased(self, leases: Iterable[Lease]) -> dict[int, int]:
+        """Return when each leased slot was last leased: the youngest lease protects it."""
+        taken_ns: dict[int, int] = {}
+        for lease in leases:
+            slot = lease.slot
+            if 0 <= slot < self.n_slots and lease.generation == self._generation[slot]:
+                taken_ns[slot] = max(lease.taken_ns, taken_ns.get(slot, lease.taken_ns))
+        return taken_ns
+
+    def _pick(self, now_ns: int, leased: dict[int, int]) -> int | None:
         expired: int | None = None
         for slot in self._idle:
-            lease = leased.get(slot)
-            if lease is None:
+            taken_ns = leased.get(slot)
+            if taken_ns is None:
                 return slot
-            if expired is None and now_ns - lease.taken_ns > self.lease_timeout_ns:
+            if expired is None and now_ns - taken_ns > self.lease_timeout_ns:
                 expired = slot
         if expired is not None:
             self.revoked_leases += 1

@@ -126,11 +126,13 @@ class Finished(Message, frozen=True, kw_only=True):
 
 
 class Failed(Message, frozen=True, kw_only=True):
-    """The stage cannot go on."""
+    """The stage cannot go on; what it had done until then."""
 
     message: str
     hint: str
     exit_code: int
+    metrics: dict[str, Any] = {}
+    facts: dict[str, Any] = {}
 
 
 AnyMessage: TypeAlias = (

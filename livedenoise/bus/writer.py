@@ -12,14 +12,22 @@ import msgspec
 import zmq
 
 from livedenoise.bus import wire
+from livedenoise.bus.context import Context
 from livedenoise.bus.ring import LEASE_ROWS, Ring
-from livedenoise.bus.slots import Grant, SlotTable
+from livedenoise.bus.slots import Grant, SlotState, SlotTable
 from livedenoise.core.clock import Clock, MonotonicClock
 from livedenoise.core.errors import BusError, WireError
 from livedenoise.core.frame import HEADER_VERSION, Frame, FrameHeader, frame_nbytes
 
 _WAIT_SLICE_MS = 5
 """Longest sleep while the ring is full: leases expire without a message."""
+
+MAX_LOSSLESS_READERS = 16
+_MAX_GAPS = 16
+"""Gaps that may wait for the next frame; more are joined, so that nothing grows without bound."""
+
+_MAX_MESSAGES = 1000
+"""Messages taken in one go: a flood of them must not keep the writer from its frames."""
 
 
 class _Reader(msgspec.Struct):
@@ -31,6 +39,13 @@ class _Reader(msgspec.Struct):
     @property
     def lossless(self) -> bool:
         return self.row < 0
+
+
+class _News(msgspec.Struct, frozen=True):
+    """What was sent about a slot: the gaps before its frame, then its header."""
+
+    seq: int
+    messages: list[bytes]
 
 
 class FrameWriter:
@@ -51,7 +66,7 @@ class FrameWriter:
     def __init__(
         self,
         ring: Ring,
-        context: zmq.Context[zmq.Socket[bytes]],
+        context: Context,
         endpoint: str,
         *,
         lease_timeout_ns: int,
@@ -63,9 +78,9 @@ class FrameWriter:
         self.undelivered: Counter[str] = Counter()
         self.wire_errors = 0
         self._readers: dict[str, _Reader] = {}
-        self._headers: dict[int, bytes] = {}
-        self._gap: wire.Gap | None = None
-        self._ended: bytes | None = None
+        self._news: dict[int, _News] = {}
+        self._gaps: list[wire.Gap] = []
+        self._ended: list[bytes] = []
         self._socket = context.socket(zmq.ROUTER)
         self._socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
         # Enough for every slot, its gap and a few control messages: never the limit in practice.
@@ -99,7 +114,7 @@ class FrameWriter:
             grant = self.table.begin(self._clock.now_ns(), self._ring.leases())
             if grant is not None:
                 self._ring.set_generation(grant.slot, grant.generation - 1)
-                self._headers.pop(grant.slot, None)
+                self._news.pop(grant.slot, None)
                 return grant, self._ring.view(grant.slot, shape, dtype)
             left_ns = deadline_ns - self._clock.now_ns()
             if left_ns <= 0:
@@ -107,18 +122,30 @@ class FrameWriter:
             self.service(min(_WAIT_SLICE_MS, max(1, left_ns // 1_000_000)))
 
     def publish(self, grant: Grant, header: FrameHeader) -> None:
-        """Make a written frame readable and tell every reader."""
-        self._ring.set_generation(grant.slot, grant.generation)
+        """Make a written frame readable and tell every reader.
+
+        Raises
+        ------
+        BusError
+            If the grant was used already, or the header names another slot or does not fit it.
+        """
+        self._require_header(grant, header)
+        self._require_current(grant)
         self.table.publish(grant.slot)
-        data = wire.encode(wire.Published(header=header))
-        self._headers[grant.slot] = data
-        if self._gap is not None:
-            gap, self._gap = wire.encode(self._gap), None
-            self._send_all(gap)
-        self._send_all(data)
+        self._ring.set_generation(grant.slot, grant.generation)
+        messages = [*self._take_gaps(), wire.encode(wire.Published(header=header))]
+        self._news[grant.slot] = _News(header.seq, messages)
+        self._send_all(messages)
 
     def abort(self, grant: Grant) -> None:
-        """Give a slot back; the readable frame it once held is gone."""
+        """Give a slot back; the readable frame it once held is gone.
+
+        Raises
+        ------
+        BusError
+            If the grant was used already.
+        """
+        self._require_current(grant)
         self.table.abort(grant.slot)
         self._ring.set_generation(grant.slot, self.table.generation(grant.slot))
 
@@ -127,20 +154,25 @@ class FrameWriter:
         self.table.drop_full()
 
     def note_gap(self, first: int, last: int, reason: str) -> None:
-        """Tell readers, before the next frame, that frames ``first`` to ``last`` are lost."""
-        gap = self._gap
-        if gap is not None and gap.reason == reason and gap.last + 1 == first:
-            first = gap.first
-        elif gap is not None:
-            self._send_all(wire.encode(gap))
-        self._gap = wire.Gap(first=first, last=last, reason=reason)
+        """Tell readers, before the next frame, that frames ``first`` to ``last`` are lost.
+
+        Neighbours of one reason become one gap. When very many wait for the next frame they become
+        one gap with all their reasons: everything between two published frames is lost.
+        """
+        gaps = self._gaps
+        if gaps and gaps[-1].reason == reason and gaps[-1].last + 1 == first:
+            first = gaps.pop().first
+        elif len(gaps) >= _MAX_GAPS:
+            reasons = {part for gap in gaps for part in gap.reason.split("+")} | {reason}
+            first = min(first, gaps[0].first)
+            last, reason = max(last, gaps[-1].last), "+".join(sorted(reasons))
+            gaps.clear()
+        gaps.append(wire.Gap(first=first, last=last, reason=reason))
 
     def end(self) -> None:
         """Tell every reader, and everyone who attaches later, that the stream is over."""
-        if self._gap is not None:
-            self._send_all(wire.encode(self._gap))
-            self._gap = None
-        self._ended = wire.encode(wire.End(published=self.table.published))
+        end = wire.End(published=self.table.published)
+        self._ended = [*self._take_gaps(), wire.encode(end)]
         self._send_all(self._ended)
 
     def reader_gone(self, name: str) -> int:
@@ -158,7 +190,7 @@ class FrameWriter:
         """Take attach, release and detach messages; waits at most ``timeout_ms`` for the first."""
         if timeout_ms and not self._socket.poll(timeout_ms):
             return
-        while True:
+        for _ in range(_MAX_MESSAGES):
             try:
                 parts = self._socket.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
@@ -193,35 +225,57 @@ class FrameWriter:
                 self.wire_errors += 1
 
     def _attach(self, identity: bytes, message: wire.Attach) -> None:
-        row = -1 if message.lossless else self._free_row()
-        refused = ""
-        if message.header_version != HEADER_VERSION:
-            refused = f"header version {message.header_version}, this writer's is {HEADER_VERSION}"
-        elif row is None:
-            refused = f"{LEASE_ROWS} readers are attached already"
-        if refused or row is None:
+        name, previous = message.reader, self._readers.get(message.reader)
+        if previous is not None and previous.identity == identity:
+            # The same reader asked twice: it must not get the frames it is owed twice.
+            self._try_send(identity, wire.encode(wire.Attached(row=previous.row)))
+            return
+        # A successor needs no room of its own: its predecessor's is its own.
+        others = [reader for reader in self._readers.values() if reader is not previous]
+        refused = _refusal(message, others)
+        if refused:
             self._try_send(identity, wire.encode(wire.Attached(refused=refused)))
             return
-        previous = self._readers.pop(message.reader, None)
-        if previous is not None and not previous.lossless:
-            self._ring.clear_leases(previous.row)
-        reader = _Reader(message.reader, identity, row, deque())
-        self._readers[message.reader] = reader
-        self._deliver(reader, wire.encode(wire.Attached(row=row)))
+        if previous is not None:
+            self._retire(previous, successor_lossless=message.lossless)
+        reader = _Reader(name, identity, -1 if message.lossless else _free_row(others), deque())
+        self._readers[name] = reader
+        self._deliver(reader, [wire.encode(wire.Attached(row=reader.row))])
         if message.lossless:
-            self.table.add_reader(message.reader)
-            for slot in sorted(self.table.owed_to(message.reader), key=self._seq_of):
-                self._deliver(reader, self._headers[slot])
-        if self._ended is not None:
-            self._deliver(reader, self._ended)
+            self.table.add_reader(name)
+            owed = [self._news[slot] for slot in self.table.owed_to(name)]
+            for news in sorted(owed, key=lambda one: one.seq):
+                self._deliver(reader, news.messages)
+        self._deliver(reader, self._ended)
 
-    def _seq_of(self, slot: int) -> int:
-        message = wire.expect(wire.decode(self._headers[slot]), wire.Published)
-        return message.header.seq
+    def _retire(self, reader: _Reader, *, successor_lossless: bool) -> None:
+        """Clear what a predecessor held, but for the frames its successor takes over."""
+        if not reader.lossless:
+            self._ring.clear_leases(reader.row)
+        elif not successor_lossless:
+            self.table.remove_reader(reader.name)
 
-    def _free_row(self) -> int | None:
-        taken = {reader.row for reader in self._readers.values()}
-        return next((row for row in range(LEASE_ROWS) if row not in taken), None)
+    def _require_current(self, grant: Grant) -> None:
+        found = self.table.generation(grant.slot) + 1
+        if found != grant.generation or self.table.state(grant.slot) is not SlotState.WRITING:
+            raise BusError(
+                f"slot {grant.slot}: the grant of generation {grant.generation} was used already "
+                f"(the slot is {self.table.state(grant.slot).value}, generation {found - 1})"
+            )
+
+    def _require_header(self, grant: Grant, header: FrameHeader) -> None:
+        spec = self._ring.spec
+        told = (header.slot, header.generation, header.ring_epoch)
+        true = (grant.slot, grant.generation, spec.ring_epoch)
+        if told != true or not self._ring.holds(header):
+            raise BusError(
+                f"header of a {header.width}x{header.height} {header.dtype} frame in (slot, "
+                f"generation, ring epoch) {told}; granted was {true} of {spec.slot_bytes} bytes"
+            )
+
+    def _take_gaps(self) -> list[bytes]:
+        gaps, self._gaps = self._gaps, []
+        return [wire.encode(gap) for gap in gaps]
 
     def _name_of(self, identity: bytes) -> str | None:
         for reader in self._readers.values():
@@ -229,19 +283,20 @@ class FrameWriter:
                 return reader.name
         return None
 
-    def _send_all(self, data: bytes) -> None:
+    def _send_all(self, messages: list[bytes]) -> None:
         for reader in self._readers.values():
-            self._deliver(reader, data)
+            self._deliver(reader, messages)
 
-    def _deliver(self, reader: _Reader, data: bytes) -> None:
+    def _deliver(self, reader: _Reader, messages: list[bytes]) -> None:
         """Send in order; what a LOSSLESS reader cannot take yet waits, bounded by owed slots."""
-        if reader.lossless and reader.unsent:
-            reader.unsent.append(data)
-        elif not self._try_send(reader.identity, data):
-            if reader.lossless:
+        for data in messages:
+            if reader.lossless and reader.unsent:
                 reader.unsent.append(data)
-            else:
-                self.undelivered[reader.name] += 1
+            elif not self._try_send(reader.identity, data):
+                if reader.lossless:
+                    reader.unsent.append(data)
+                else:
+                    self.undelivered[reader.name] += 1
 
     def _flush(self, reader: _Reader) -> None:
         while reader.unsent and self._try_send(reader.identity, reader.unsent[0]):
@@ -255,3 +310,17 @@ class FrameWriter:
                 return False
             raise
         return True
+
+
+def _refusal(message: wire.Attach, others: list[_Reader]) -> str:
+    """Return why a reader cannot attach beside the ``others``; empty when it can."""
+    if message.header_version != HEADER_VERSION:
+        return f"header version {message.header_version}, this writer's is {HEADER_VERSION}"
+    alike = sum(reader.lossless == message.lossless for reader in others)
+    limit = MAX_LOSSLESS_READERS if message.lossless else LEASE_ROWS
+    return f"{limit} readers are attached already" if alike >= limit else ""
+
+
+def _free_row(others: list[_Reader]) -> int:
+    taken = {reader.row for reader in others}
+    return next(row for row in range(LEASE_ROWS) if row not in taken)

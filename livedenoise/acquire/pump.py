@@ -1,0 +1,311 @@
+"""The acquire stage: camera -> raw ring. Numbers every frame and accounts for every lost one.
+
+``seq`` is ours: it advances for each frame the camera delivered, and for each one its own numbers
+say it lost, so that a gap in ``seq`` always means missing frames. Gaps are announced with their
+reason: ``camera`` (lost before us) or ``ring_full`` (no slot in time).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from livedenoise.acquire.cameras import make_camera, stream_request
+from livedenoise.bus import wire
+from livedenoise.bus.context import new_context
+from livedenoise.bus.ring import Ring, RingSpec
+from livedenoise.bus.slots import Grant
+from livedenoise.bus.writer import FrameWriter
+from livedenoise.core.camera import Captured, Prepared
+from livedenoise.core.clock import now_ns
+from livedenoise.core.config import CameraConfig, parse_config
+from livedenoise.core.errors import BusError, CameraError
+from livedenoise.core.frame import Frame, FrameFlags, FrameHeader
+from livedenoise.core.metrics import StageMetrics
+
+_DRAIN_SLICE_MS = 20
+
+
+class AcquireSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What the stage is told at birth. ``camera`` is one camera section as JSON data."""
+
+    run_id: str
+    camera: dict[str, Any]
+    n_frames: int | None = None
+
+
+class AcquireWiring(msgspec.Struct, frozen=True, kw_only=True):
+    """What the stage is told once the rings exist."""
+
+    ring: RingSpec
+    endpoint: str
+    lease_timeout_ns: int
+    calibration: str = ""
+    truth_path: str = ""
+
+
+def camera_config(data: dict[str, Any]) -> CameraConfig:
+    """Return one camera section from the JSON data it was sent as."""
+    return parse_config({"camera": [data]}, "camera").camera[0]
+
+
+class AcquireStage:
+    """Camera to raw ring."""
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        self._settings = msgspec.convert(settings, AcquireSettings)
+        self._config = camera_config(self._settings.camera)
+        self._camera = make_camera(self._config)
+        self._metrics = StageMetrics()
+        self._prepared: Prepared | None = None
+        self._writer: FrameWriter | None = None
+        self._ring: Ring | None = None
+        self._context = new_context()
+        self._wiring: AcquireWiring | None = None
+        self._frames: Iterator[Captured] = iter(())
+        self._grant: tuple[Grant, Frame] | None = None
+        self._numbering = _Numbering()
+        self._error: CameraError | None = None
+        self._gap_before = False
+        self._ended = False
+        self._abort = False
+
+    def open(self) -> dict[str, Any]:
+        """Open and prepare the camera."""
+        info = self._camera.open()
+        prepared = self._camera.prepare(stream_request(self._config, self._settings.n_frames))
+        self._prepared = prepared
+        return {"info": msgspec.to_builtins(info), "prepared": msgspec.to_builtins(prepared)}
+
+    def configure(self, settings: dict[str, Any]) -> dict[str, Any]:
+        """Attach the raw ring and open the stream to readers."""
+        wiring = msgspec.convert(settings, AcquireWiring)
+        self._wiring = wiring
+        self._ring = Ring.attach(wiring.ring)
+        self._writer = FrameWriter(
+            self._ring,
+            self._context,
+            wiring.endpoint,
+            lease_timeout_ns=wiring.lease_timeout_ns,
+        )
+        save_truth = getattr(self._camera, "save_truth", None)
+        if wiring.truth_path and save_truth is not None:
+            save_truth(Path(wiring.truth_path))
+        return {"endpoint": self._writer.endpoint}
+
+    def idle(self) -> None:
+        """Let readers attach."""
+        if self._writer is not None:
+            self._writer.service(0)
+
+    def start(self) -> None:
+        """Start the camera."""
+        self._camera.start()
+        self._frames = self._camera.frames(self._get_slot)
+
+    def step(self) -> bool:
+        """Take one frame; after the last, wait for LOSSLESS readers to finish."""
+        if self._abort:
+            return False
+        if self._ended:
+            self._live_writer.service(_DRAIN_SLICE_MS)
+            if self._live_writer.table.owed:
+                return True
+            if self._error is not None:
+                raise self._error
+            return False
+        try:
+            captured = next(self._frames, None)
+        except CameraError as error:
+            # What was captured is still delivered and recorded before the error is raised.
+            self._error, captured = error, None
+        if captured is None:
+            self._end()
+        else:
+            self._take(captured)
+        return True
+
+    def on_order(self, message: wire.AnyMessage) -> None:
+        """Forget readers whose process died."""
+        if isinstance(message, wire.ReaderGone):
+            lost = self._live_writer.reader_gone(message.reader)
+            self._metrics.counts["forgiven"] += lost
+
+    def request_stop(self, *, drain: bool) -> None:
+        """Stop the camera; its frames iterator then ends."""
+        self._abort = self._abort or not drain
+        self._camera.stop()
+
+    def metrics(self) -> dict[str, Any]:
+        """Return counts of the slot table and of losses."""
+        writer = self._writer
+        if writer is not None:
+            table = writer.table
+            self._metrics.counts.update(
+                {
+                    "captured": table.captured
+                    - table.aborted
+                    - table.writing
+                    - self._metrics.counts["captured"],
+                    "published": table.published - self._metrics.counts["published"],
+                }
+            )
+            self._metrics.gauges["ring_fill"] = table.owed / table.n_slots
+            self._metrics.gauges["wire_errors"] = writer.wire_errors
+        return self._metrics.snapshot()
+
+    def facts(self) -> dict[str, Any]:
+        """Return the totals the summary checks."""
+        if self._writer is None:
+            return {}
+        table = self._writer.table
+        table.check()
+        return {
+            "captured": table.captured - table.aborted,
+            "published": table.published,
+            "dropped_full": table.dropped_full,
+            "aborted": table.aborted,
+            "revoked_leases": table.revoked_leases,
+            "undelivered": dict(self._writer.undelivered),
+            "first_host_ns": self._numbering.first_host_ns,
+            "last_host_ns": self._numbering.last_host_ns,
+            "bytes": self._metrics.counts["bytes"],
+        }
+
+    def close(self) -> None:
+        """Release camera, sockets and ring."""
+        self._camera.stop()
+        self._camera.close()
+        if self._writer is not None:
+            self._writer.close()
+        if self._ring is not None:
+            self._ring.close()
+        self._context.term()
+
+    @property
+    def _live_writer(self) -> FrameWriter:
+        if self._writer is None:
+            raise BusError("the acquire stage is not configured yet")
+        return self._writer
+
+    def _get_slot(self, shape: tuple[int, int], dtype: str, timeout_s: float) -> Frame | None:
+        self._give_back()
+        try:
+            self._grant = self._live_writer.begin(shape, dtype, timeout_s)
+        except BusError as error:
+            raise CameraError(error.message, error.hint) from error
+        return None if self._grant is None else self._grant[1]
+
+    def _give_back(self) -> None:
+        if self._grant is not None:
+            self._live_writer.abort(self._grant[0])
+            self._grant = None
+
+    def _end(self) -> None:
+        self._give_back()
+        self._live_writer.end()
+        self._ended = True
+
+    def _take(self, captured: Captured) -> None:
+        writer, counts = self._live_writer, self._metrics.counts
+        seq, lost = self._numbering.number(captured)
+        if lost:
+            counts["lost_at_camera"] += lost
+            writer.note_gap(seq - lost, seq - 1, "camera")
+            self._gap_before = True
+        if self._numbering.repeated:
+            counts["out_of_order"] += 1
+        if captured.discarded or self._grant is None:
+            reason = captured.discarded or "no_pixels"
+            self._give_back()
+            writer.drop()
+            writer.note_gap(seq, seq, reason)
+            self._metrics.dropped[reason] += 1
+            self._gap_before = True
+            return
+        grant, _ = self._grant
+        self._grant = None
+        header = self._header(captured, seq, grant)
+        self._gap_before = False
+        self._metrics.hop("camera_to_ring", header.t_ring_ns - header.t_host_ns)
+        counts["bytes"] += header.nbytes
+        counts["saturated"] += header.has(FrameFlags.SATURATED)
+        writer.publish(grant, header)
+
+    def _header(self, captured: Captured, seq: int, grant: Grant) -> FrameHeader:
+        prepared, wiring = self._prepared, self._wiring
+        if prepared is None or wiring is None:
+            raise BusError("the acquire stage is not configured yet")
+        flags = captured.flags | (FrameFlags.AFTER_GAP if self._gap_before else 0)
+        return FrameHeader(
+            run_id=self._settings.run_id,
+            camera=self._config.name,
+            stream="raw",
+            seq=seq,
+            epoch=self._numbering.epoch,
+            camera_seq=captured.camera_seq,
+            t_camera_ns=captured.t_camera_ns,
+            t_host_ns=captured.t_host_ns,
+            t_ring_ns=now_ns(),
+            t_infer_start_ns=0,
+            t_infer_end_ns=0,
+            t_publish_ns=0,
+            height=captured.shape[0],
+            width=captured.shape[1],
+            dtype=captured.dtype,
+            bit_depth=prepared.bit_depth,
+            roi_x=captured.roi_x,
+            roi_y=captured.roi_y,
+            binning=captured.binning,
+            channel=captured.channel,
+            exposure_us=captured.exposure_us,
+            slot=grant.slot,
+            generation=grant.generation,
+            ring_epoch=wiring.ring.ring_epoch,
+            calibration=wiring.calibration,
+            model="",
+            event=captured.event,
+            role=captured.role,
+            flags=int(flags),
+        )
+
+
+class _Numbering:
+    """Our sequence numbers and epochs from what the camera says about itself."""
+
+    def __init__(self) -> None:
+        self.epoch = 0
+        self.repeated = False
+        self.first_host_ns = 0
+        self.last_host_ns = 0
+        self._next_seq = 0
+        self._camera_seq: int | None = None
+        self._mode: tuple[object, ...] | None = None
+
+    def number(self, captured: Captured) -> tuple[int, int]:
+        """Return the frame's seq and how many frames the camera lost before it."""
+        lost = 0
+        self.repeated = False
+        if captured.camera_seq >= 0:
+            if self._camera_seq is not None:
+                step = captured.camera_seq - self._camera_seq
+                lost = max(0, step - 1)
+                self.repeated = step <= 0
+            self._camera_seq = captured.camera_seq
+        seq = self._next_seq + lost
+        self._next_seq = seq + 1
+        self.first_host_ns = self.first_host_ns or captured.t_host_ns
+        self.last_host_ns = captured.t_host_ns
+        self._follow_mode(captured)
+        return seq, lost
+
+    def _follow_mode(self, captured: Captured) -> None:
+        # Exposures that alternate by event belong to one epoch: they are commanded, not changed.
+        exposure = captured.exposure_us if captured.event < 0 else -1
+        mode = (captured.shape, captured.dtype, captured.roi_x, captured.roi_y, captured.binning)
+        if self._mode is not None and self._mode != (*mode, exposure):
+            self.epoch += 1
+        self._mode = (*mode, exposure)

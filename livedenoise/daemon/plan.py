@@ -1,0 +1,149 @@
+"""What each stage is told, worked out from the configuration and what the camera said. Pure."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from livedenoise.bus.ring import RingSpec, ring_spec
+from livedenoise.core.calibration import Calibration, read_calibration
+from livedenoise.core.camera import CameraInfo, Prepared
+from livedenoise.core.config import CameraConfig, Config
+from livedenoise.core.constants import CameraConstants
+from livedenoise.core.errors import CalibrationError
+from livedenoise.core.frame import frame_nbytes
+
+ACQUIRE = "livedenoise.acquire.pump:AcquireStage"
+DENOISE = "livedenoise.denoise.serve:DenoiseStage"
+RECORD = "livedenoise.record.writer:RecordStage"
+
+_DEFAULT_AGE_NS = 1_000_000_000
+_CLEAN_SHARE = 4
+"""The clean ring gets a quarter of the raw ring's memory: nothing waits for it but a recorder."""
+
+
+class CameraFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """What an acquire stage reported."""
+
+    info: CameraInfo
+    prepared: Prepared
+
+
+class Resolved(msgspec.Struct, frozen=True, kw_only=True):
+    """Camera constants as used, and the calibration they came from."""
+
+    constants: CameraConstants | None
+    calibration: Calibration | None
+
+
+def resolve_constants(config: CameraConfig, facts: CameraFacts) -> Resolved:
+    """Choose the camera constants: calibration, then by hand, then the camera's own, else none.
+
+    Raises
+    ------
+    CalibrationError
+        If the calibration belongs to another sensor size; both are named.
+    """
+    if config.calibration is not None:
+        calibration = read_calibration(config.calibration)
+        sensor = facts.info.sensor
+        if calibration.sensor != sensor:
+            raise CalibrationError(
+                f"{config.calibration}: made for a sensor of {calibration.sensor} (Y, X), "
+                f"camera {config.name} has {sensor}",
+                "calibrate this camera, or remove the key 'calibration'",
+            )
+        return Resolved(constants=calibration.constants, calibration=calibration)
+    if config.constants is not None:
+        values = config.constants.model_dump()
+        return Resolved(constants=CameraConstants(**values, source="manual"), calibration=None)
+    if config.estimate_constants:
+        return Resolved(constants=None, calibration=None)
+    constants = facts.prepared.constants or facts.info.constants
+    return Resolved(constants=constants, calibration=None)
+
+
+def raw_ring(config: Config, facts: CameraFacts) -> RingSpec:
+    """Return the raw ring of a camera.
+
+    Raises
+    ------
+    BusError
+        If four frames do not fit the memory allowed.
+    """
+    return ring_spec(
+        "raw",
+        frame_nbytes(facts.prepared.max_shape, facts.prepared.dtype),
+        memory_bytes=config.ring.memory_mb << 20,
+        max_slots=config.ring.max_slots,
+    )
+
+
+def clean_ring(config: Config, facts: CameraFacts) -> RingSpec:
+    """Return the clean ring of a camera."""
+    frame_bytes = frame_nbytes(facts.prepared.max_shape, facts.prepared.dtype)
+    memory = max((config.ring.memory_mb << 20) // _CLEAN_SHARE, 8 * (frame_bytes + 4096))
+    return ring_spec("clean", frame_bytes, memory_bytes=memory, max_slots=config.ring.max_slots)
+
+
+def denoise_wiring(
+    config: Config,
+    facts: CameraFacts,
+    resolved: Resolved,
+    *,
+    raw: RingSpec,
+    raw_endpoint: str,
+    clean: RingSpec,
+    clean_endpoint: str,
+    package: Path | None,
+) -> dict[str, Any]:
+    """Return the settings of a denoise stage."""
+    denoise, prepared = config.denoise, facts.prepared
+    lossless = denoise.policy == "lossless" or (denoise.policy == "auto" and prepared.lossless)
+    period_ns = prepared.period_ns
+    age_ns = int(period_ns * denoise.max_age_periods) or _DEFAULT_AGE_NS
+    calibration = resolved.calibration
+    return {
+        "raw_ring": msgspec.to_builtins(raw),
+        "raw_endpoint": raw_endpoint,
+        "clean_ring": msgspec.to_builtins(clean),
+        "clean_endpoint": clean_endpoint,
+        "lease_timeout_ns": config.ring.lease_timeout_ms * 1_000_000,
+        "lossless": lossless,
+        "max_backlog": denoise.max_backlog,
+        "max_age_ns": age_ns,
+        "late_ns": 2 * period_ns or _DEFAULT_AGE_NS,
+        "max_failures": denoise.max_failures,
+        "serving": {
+            "engine": denoise.engine,
+            "package": "" if package is None else str(package),
+            "precision": denoise.precision,
+            "threads": denoise.threads,
+            "shape": prepared.shape,
+            "dtype": prepared.dtype,
+            "bit_depth": prepared.bit_depth,
+            "roi_x": prepared.roi[0],
+            "roi_y": prepared.roi[1],
+            "binning": prepared.binning,
+            "constants": msgspec.to_builtins(resolved.constants),
+            "calibration": "" if calibration is None else str(calibration.path),
+            "estimate_frames": denoise.estimate_frames,
+        },
+    }
+
+
+def record_wiring(
+    config: Config, *, ring: RingSpec, endpoint: str, reader: str, stream: str, folder: Path
+) -> dict[str, Any]:
+    """Return the settings of a record stage."""
+    return {
+        "ring": msgspec.to_builtins(ring),
+        "endpoint": endpoint,
+        "reader": reader,
+        "stream": stream,
+        "folder": str(folder),
+        "part_size_bytes": config.record.part_size_mb << 20,
+        "fsync_every": config.record.fsync_every,
+    }

@@ -1,0 +1,263 @@
+"""The daemon: brings the stages of a run up in order, watches them, and ends them in order.
+
+Start: rings, record, denoise, acquire last. Stop: acquire first, the others drain what is under
+way, and everything is finalised. A dead denoiser never stops the raw recording; a full disk never
+stops the live view.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from livedenoise.bus import wire
+from livedenoise.bus.context import new_context
+from livedenoise.bus.control import ControlServer
+from livedenoise.bus.endpoints import Endpoints
+from livedenoise.bus.ring import Ring, remove_stale
+from livedenoise.core.clock import now_ns
+from livedenoise.core.config import Config
+from livedenoise.core.errors import (
+    EXIT_ABORTED,
+    EXIT_CAMERA,
+    EXIT_DENOISER,
+    EXIT_INTERNAL,
+    EXIT_OK,
+    EXIT_RECORD,
+    LiveDenoiseError,
+)
+from livedenoise.core.status import StatusSnapshot
+from livedenoise.daemon import plan
+from livedenoise.daemon.bring_up import BringUp
+from livedenoise.daemon.options import RunOptions
+from livedenoise.daemon.rates import Rates, status_snapshot
+from livedenoise.daemon.stages import StageHandle, Stages
+from livedenoise.daemon.summary import StreamResult, Summary, run_summary
+from livedenoise.engines.package import resolve_model
+from livedenoise.record.run_folder import RunFolder, create_run_folder
+
+_POLL_MS = 20
+_SEVERITY = (EXIT_INTERNAL, EXIT_RECORD, EXIT_CAMERA, EXIT_DENOISER)
+
+OnStatus = Callable[[StatusSnapshot], None]
+
+
+class Daemon:
+    """One run.
+
+    Parameters
+    ----------
+    config : Config
+        Configuration with the options applied.
+    options : RunOptions
+        Duration and place of the recording.
+    config_text : str
+        The configuration file as the user wrote it, kept in the run folder.
+    """
+
+    def __init__(self, config: Config, options: RunOptions, *, config_text: str = "") -> None:
+        self._config = config
+        self._options = options
+        self._born_ns = now_ns()
+        self._stop_requests = 0
+        self._errors: list[str] = []
+        self._notes: list[str] = []
+        self._codes: list[int] = []
+        self._facts: dict[str, plan.CameraFacts] = {}
+        self._rings: list[Ring] = []
+        self._told_dead: set[str] = set()
+        self._rates = Rates()
+        self._started_ns = 0
+        self._stopped_ns = 0
+        self._progress: tuple[int, int] = (0, 0)
+        self._package: Path | None = None
+        if config.denoise.enabled and config.denoise.engine != "identity":
+            self._package = resolve_model(config.denoise.model)
+        self._folder: RunFolder = create_run_folder(
+            options.out, config.name, config=config, config_text=config_text
+        )
+
+    @property
+    def run_dir(self) -> Path:
+        """Return the run folder."""
+        return self._folder.path
+
+    def request_stop(self) -> None:
+        """Ask to stop: the first call drains, the second aborts and still finalises."""
+        self._stop_requests += 1
+
+    def run(self, on_status: OnStatus | None = None) -> Summary:
+        """Run until the end and return the summary, also after errors of single stages."""
+        remove_stale()
+        context = new_context()
+        with Endpoints() as endpoints:
+            server = ControlServer(context, endpoints.bind_to("control"))
+            stages = Stages(server, self._folder.path / "logs", self._config.status.report_ms)
+            try:
+                bring_up = BringUp(self._config, stages, endpoints, self._folder, self._package)
+                self._facts, self._rings, self._notes = (
+                    bring_up.facts,
+                    bring_up.rings,
+                    bring_up.notes,
+                )
+                bring_up.spawn(self._options.frames)
+                bring_up.run(lambda: self._stop_requests > 0)
+                self._started_ns = now_ns()
+                self._watch(stages, on_status)
+            except LiveDenoiseError as error:
+                self._note_error(error)
+            finally:
+                self._shut_down(stages)
+                server.close()
+                context.term()
+        return self._finish(stages)
+
+    def _watch(self, stages: Stages, on_status: OnStatus | None) -> None:
+        interval_ns = int(1e9 / self._config.status.refresh_hz)
+        next_status_ns = 0
+        self._progress = (0, now_ns())
+        while not all(handle.over for handle in stages.handles.values()):
+            stages.pump(_POLL_MS)
+            self._follow_deaths(stages)
+            self._follow_stop(stages)
+            if on_status is not None and now_ns() >= next_status_ns:
+                next_status_ns = now_ns() + interval_ns
+                on_status(self._snapshot(stages))
+            if self._aborting(stages):
+                return
+        if on_status is not None:
+            on_status(self._snapshot(stages))
+
+    def _follow_stop(self, stages: Stages) -> None:
+        seconds = self._options.seconds
+        timed_out = seconds is not None and now_ns() - self._started_ns >= seconds * 1e9
+        if (timed_out or self._stop_requests) and not self._stopped_ns:
+            self._stopped_ns = now_ns()
+            for handle in stages.of_kind("acquire"):
+                stages.send(handle, wire.Stop(drain=True))
+
+    def _aborting(self, stages: Stages) -> bool:
+        """Return whether to give up draining: asked twice, or nothing moved for too long."""
+        if self._stop_requests > 1:
+            self._codes.append(EXIT_ABORTED)
+            self._errors.append("aborted: frames under way were not waited for")
+            return True
+        moved = sum(sum(_counts(handle).values()) for handle in stages.handles.values())
+        if moved != self._progress[0]:
+            self._progress = (moved, now_ns())
+        draining = self._stopped_ns or all(h.over for h in stages.of_kind("acquire"))
+        limit_ns = int(self._config.status.drain_timeout_s * 1e9)
+        if draining and now_ns() - self._progress[1] > limit_ns:
+            late = [handle.name for handle in stages.handles.values() if not handle.over]
+            self._codes.append(EXIT_INTERNAL)
+            self._errors.append(f"still busy after the drain time-out: {', '.join(late)}")
+            return True
+        return False
+
+    def _follow_deaths(self, stages: Stages) -> None:
+        """Tell the others about a stage that failed, once."""
+        for handle in list(stages.handles.values()):
+            if handle.failed is None or handle.name in self._told_dead:
+                continue
+            self._told_dead.add(handle.name)
+            self._note_error(handle.failed, _stage_code(handle))
+            upstream, readers = _NEIGHBOURS[handle.kind]
+            source = stages.get(upstream, handle.camera) if upstream else None
+            if source is not None:
+                stages.send(source, wire.ReaderGone(reader=handle.kind))
+            for kind in readers:
+                reader = stages.get(kind, handle.camera)
+                if reader is not None:
+                    stages.send(reader, wire.Stop(drain=True))
+
+    def _shut_down(self, stages: Stages) -> None:
+        for handle in stages.handles.values():
+            stages.send(handle, wire.Stop(drain=False))
+        deadline_ns = now_ns() + 2_000_000_000
+        while now_ns() < deadline_ns and any(not h.over for h in stages.handles.values()):
+            stages.pump(_POLL_MS)
+        stages.end_all()
+        for ring in self._rings:
+            ring.close()
+
+    def _note_error(self, error: LiveDenoiseError, code: int | None = None) -> None:
+        self._errors.append(str(error))
+        self._codes.append(error.exit_code if code is None else code)
+
+    def _snapshot(self, stages: Stages) -> StatusSnapshot:
+        return status_snapshot(
+            self._config,
+            self._options,
+            stages,
+            self._facts,
+            self._rates,
+            run_dir=str(self._folder.path),
+            elapsed_s=(now_ns() - self._started_ns) * 1e-9,
+            state="draining" if self._stopped_ns else "running",
+            messages=tuple(self._errors + self._notes),
+        )
+
+    def _finish(self, stages: Stages) -> Summary:
+        first_ns = [
+            gauge
+            for handle in stages.of_kind("denoise")
+            if (gauge := handle.metrics.get("gauges", {}).get("first_denoised_ns"))
+        ]
+        code = next((c for c in (EXIT_ABORTED, *_SEVERITY) if c in self._codes), None)
+        if code is None:
+            code = self._codes[0] if self._codes else EXIT_OK
+        started_ns = self._started_ns or now_ns()
+        summary = run_summary(
+            [self._result(stages, camera.name) for camera in self._config.camera],
+            seconds=(now_ns() - started_ns) * 1e-9,
+            run_dir=str(self._folder.path),
+            exit_code=code,
+            errors=self._errors,
+            notes=self._notes,
+            first_denoised_s=(min(first_ns) - self._born_ns) * 1e-9 if first_ns else -1.0,
+        )
+        self._folder.write_summary(msgspec.to_builtins(summary))
+        return summary
+
+    def _result(self, stages: Stages, camera: str) -> StreamResult:
+        acquire, denoise = stages.get("acquire", camera), stages.get("denoise", camera)
+        record, clean = stages.get("record", camera), stages.get("record-clean", camera)
+        return StreamResult(
+            camera=camera,
+            acquire=acquire.facts if acquire else {},
+            acquire_metrics=acquire.metrics if acquire else {},
+            denoise=denoise.facts if denoise else {},
+            denoise_metrics=denoise.metrics if denoise else {},
+            record_metrics=record.metrics if record else {},
+            clean_metrics=clean.metrics if clean else {},
+            recording=record is not None,
+            denoising=denoise is not None,
+            record_failed="recorder_failed" if record is not None and record.failed else "",
+            denoise_failed="denoiser_failed" if denoise is not None and denoise.failed else "",
+        )
+
+
+_NEIGHBOURS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "acquire": ("", ("record", "denoise")),
+    "denoise": ("acquire", ("record-clean",)),
+    "record": ("acquire", ()),
+    "record-clean": ("denoise", ()),
+}
+"""For each kind: whose reader it is, and which kinds read from it."""
+
+
+def _counts(handle: StageHandle) -> dict[str, int]:
+    counts: dict[str, int] = handle.metrics.get("counts", {})
+    return counts
+
+
+def _stage_code(handle: StageHandle) -> int:
+    """Return the exit code a stage's death gives the run, also when it died without a word."""
+    if handle.failed is None:
+        return EXIT_OK
+    if handle.failed.exit_code != EXIT_INTERNAL:
+        return handle.failed.exit_code
+    codes = {"acquire": EXIT_CAMERA, "denoise": EXIT_DENOISER}
+    return codes.get(handle.kind, EXIT_RECORD)

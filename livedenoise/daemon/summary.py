@@ -1,0 +1,250 @@
+"""The summary of a run: totals, losses by stage and reason, latencies, and whether it all adds up.
+
+Identities, checked on the real counters (never filled in to fit):
+``captured == recorded + raw drops`` and ``published == denoised + passthrough + skipped``.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from livedenoise.core.metrics import HOPS, LatencySummary, merged, metrics_from_wire
+
+
+class StreamResult(msgspec.Struct, kw_only=True):
+    """Final metrics and facts of one camera's stages, as they were sent; empty when none came."""
+
+    camera: str
+    acquire: dict[str, Any] = {}
+    acquire_metrics: dict[str, Any] = {}
+    denoise: dict[str, Any] = {}
+    denoise_metrics: dict[str, Any] = {}
+    record_metrics: dict[str, Any] = {}
+    clean_metrics: dict[str, Any] = {}
+    recording: bool = False
+    denoising: bool = False
+    record_failed: str = ""
+    denoise_failed: str = ""
+
+
+class StreamSummary(msgspec.Struct, kw_only=True):
+    """Totals of one camera."""
+
+    camera: str
+    captured: int
+    lost_at_camera: int
+    recorded: int
+    recorded_clean: int
+    published: int
+    denoised: int
+    passthrough: int
+    skipped: int
+    dropped: dict[str, dict[str, int]]
+    fps_in: float
+    fps_out: float
+    mb_per_s: float
+    latency_ms: dict[str, LatencySummary]
+    conserved: bool
+    engine: dict[str, Any]
+    constants: dict[str, Any]
+
+
+class Summary(msgspec.Struct, kw_only=True):
+    """Totals of a run; the object ``--json`` prints."""
+
+    captured: int
+    lost_at_camera: int
+    recorded: int
+    recorded_clean: int
+    published: int
+    denoised: int
+    passthrough: int
+    skipped: int
+    dropped: dict[str, dict[str, int]]
+    fps_in: float
+    fps_out: float
+    mb_per_s: float
+    latency_ms: dict[str, LatencySummary]
+    conserved: bool
+    engine: str
+    precision: str
+    model: str
+    model_hash: str
+    run_dir: str
+    seconds: float
+    exit_code: int
+    errors: list[str]
+    notes: list[str]
+    first_denoised_s: float
+    streams: list[StreamSummary]
+
+
+def stream_summary(result: StreamResult, seconds: float) -> StreamSummary:
+    """Return the totals of one camera from its stages' last words."""
+    acquire = metrics_from_wire(result.acquire_metrics)
+    denoise = metrics_from_wire(result.denoise_metrics)
+    record = metrics_from_wire(result.record_metrics)
+    facts = result.acquire
+    captured = int(facts.get("captured", acquire.count("captured")))
+    published = int(facts.get("published", acquire.count("published")))
+    recorded = record.count("recorded")
+    dropped: dict[str, dict[str, int]] = {}
+    _put(dropped, "acquire", acquire.dropped)
+    _put(dropped, "record", _record_drops(result, published, recorded))
+    skipped = _skips(result, published)
+    _put(dropped, "denoise", skipped)
+    period = _duration_s(facts, captured) or seconds
+    done = denoise.count("denoised") + denoise.count("passthrough")
+    stream_bytes = int(facts.get("bytes", 0))
+    return StreamSummary(
+        camera=result.camera,
+        captured=captured,
+        lost_at_camera=acquire.count("lost_at_camera"),
+        recorded=recorded,
+        recorded_clean=metrics_from_wire(result.clean_metrics).count("recorded"),
+        published=published,
+        denoised=denoise.count("denoised"),
+        passthrough=denoise.count("passthrough"),
+        skipped=sum(skipped.values()),
+        dropped=dropped,
+        fps_in=captured / period,
+        fps_out=done / period,
+        mb_per_s=stream_bytes / period / 1e6,
+        latency_ms=_latencies([result.acquire_metrics, result.denoise_metrics]),
+        conserved=_conserved(result, captured, published, recorded, done + sum(skipped.values())),
+        engine=(result.denoise.get("serving") or {}).get("engine") or {},
+        constants=(result.denoise.get("serving") or {}).get("constants") or {},
+    )
+
+
+def run_summary(
+    results: Sequence[StreamResult],
+    *,
+    seconds: float,
+    run_dir: str,
+    exit_code: int,
+    errors: list[str],
+    notes: list[str],
+    first_denoised_s: float,
+) -> Summary:
+    """Return the totals of a run."""
+    streams = [stream_summary(result, seconds) for result in results]
+    engine = streams[0].engine if streams else {}
+    dropped: dict[str, Counter[str]] = {}
+    for stream in streams:
+        for stage, reasons in stream.dropped.items():
+            dropped.setdefault(stage, Counter()).update(reasons)
+    metrics = [m for r in results for m in (r.acquire_metrics, r.denoise_metrics)]
+    return Summary(
+        captured=sum(s.captured for s in streams),
+        lost_at_camera=sum(s.lost_at_camera for s in streams),
+        recorded=sum(s.recorded for s in streams),
+        recorded_clean=sum(s.recorded_clean for s in streams),
+        published=sum(s.published for s in streams),
+        denoised=sum(s.denoised for s in streams),
+        passthrough=sum(s.passthrough for s in streams),
+        skipped=sum(s.skipped for s in streams),
+        dropped={stage: dict(reasons) for stage, reasons in dropped.items()},
+        fps_in=sum(s.fps_in for s in streams),
+        fps_out=sum(s.fps_out for s in streams),
+        mb_per_s=sum(s.mb_per_s for s in streams),
+        latency_ms=_latencies(metrics),
+        conserved=all(s.conserved for s in streams) and bool(streams),
+        engine=str(engine.get("engine", "none")),
+        precision=str(engine.get("precision", "none")),
+        model=str(engine.get("model", "")),
+        model_hash=str(engine.get("model_hash", "")),
+        run_dir=run_dir,
+        seconds=seconds,
+        exit_code=exit_code,
+        errors=errors,
+        notes=notes,
+        first_denoised_s=first_denoised_s,
+        streams=streams,
+    )
+
+
+def _put(dropped: dict[str, dict[str, int]], stage: str, reasons: dict[str, int]) -> None:
+    found = {reason: count for reason, count in reasons.items() if count}
+    if found:
+        dropped[stage] = found
+
+
+def _record_drops(result: StreamResult, published: int, recorded: int) -> dict[str, int]:
+    """Frames the recorder did not write, only where a known cause explains them."""
+    if not result.recording:
+        return {"recording_off": published}
+    if result.record_failed:
+        return {result.record_failed: published - recorded}
+    return {}
+
+
+def _skips(result: StreamResult, published: int) -> dict[str, int]:
+    """Frames the denoiser did not take, by reason; the rest only where a cause is known."""
+    if not result.denoising:
+        return {"denoiser_off": published}
+    denoise = metrics_from_wire(result.denoise_metrics)
+    skipped = dict(result.denoise.get("skipped", denoise.dropped))
+    if result.denoise_failed:
+        taken = denoise.count("denoised") + denoise.count("passthrough") + sum(skipped.values())
+        skipped[result.denoise_failed] = max(0, published - taken)
+    return skipped
+
+
+def _conserved(
+    result: StreamResult, captured: int, published: int, recorded: int, handled: int
+) -> bool:
+    facts = result.acquire
+    if not facts:
+        return False
+    drops = sum(_record_drops(result, published, recorded).values()) + facts["dropped_full"]
+    return captured == recorded + drops and published == handled
+
+
+def _duration_s(facts: dict[str, Any], captured: int) -> float:
+    """Time the captured frames span by the camera, one period more than first to last."""
+    if captured < 2 or "last_host_ns" not in facts:
+        return 0.0
+    span = facts["last_host_ns"] - facts["first_host_ns"]
+    return float(span) * 1e-9 * captured / (captured - 1)
+
+
+def _latencies(metrics: Sequence[dict[str, Any]]) -> dict[str, LatencySummary]:
+    views = [metrics_from_wire(data) for data in metrics]
+    return {hop: merged([v.hops[hop] for v in views if hop in v.hops]) for hop in HOPS}
+
+
+def summary_lines(summary: Summary) -> list[tuple[str, str]]:
+    """Return the summary as labelled lines for people."""
+    drops = [
+        f"{count} {stage}: {reason}"
+        for stage, reasons in summary.dropped.items()
+        for reason, count in reasons.items()
+    ]
+    constants = [
+        f"{s.camera}: {s.constants['gain_e_per_adu']:.4g} e-/count, offset "
+        f"{s.constants['offset_adu']:.4g}, read noise {s.constants['read_noise_e']:.3g} e- "
+        f"({s.constants['source']})"
+        for s in summary.streams
+        if s.constants
+    ]
+    return [
+        ("captured", f"{summary.captured} frames in {summary.seconds:.1f} s"),
+        ("lost at camera", str(summary.lost_at_camera)),
+        ("recorded", f"{summary.recorded} raw, {summary.recorded_clean} denoised"),
+        (
+            "denoised",
+            f"{summary.denoised}, {summary.passthrough} passed through, {summary.skipped} skipped",
+        ),
+        ("dropped", "; ".join(drops) or "nothing"),
+        ("rate", f"{summary.fps_in:.1f} fps in, {summary.fps_out:.1f} fps out"),
+        ("data", f"{summary.mb_per_s:.1f} MB/s raw"),
+        ("engine", f"{summary.engine} {summary.precision} {summary.model}".strip()),
+        ("camera constants", "; ".join(constants) or "none used"),
+        ("all accounted for", "yes" if summary.conserved else "NO: see summary.json"),
+        ("run folder", summary.run_dir),
+    ]

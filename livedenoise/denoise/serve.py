@@ -1,0 +1,342 @@
+"""The denoise stage: raw ring -> engine -> clean ring, around one engine.
+
+Every published raw frame ends in exactly one of three counts: denoised, passthrough (the raw pixels
+under the same seq, flagged, because the engine was not ready or failed) or skipped (with a reason).
+The pixels are checked for having been overwritten after the engine's last read, before the result
+is published.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any, TypeVar
+
+import msgspec
+import numpy as np
+
+from livedenoise.bus import wire
+from livedenoise.bus.backlog import Latest, Lossless, Policy
+from livedenoise.bus.context import new_context
+from livedenoise.bus.reader import FrameReader, Received
+from livedenoise.bus.ring import Ring, RingSpec
+from livedenoise.bus.slots import Grant
+from livedenoise.bus.writer import FrameWriter
+from livedenoise.core.clock import now_ns
+from livedenoise.core.engine import Done, FrameView
+from livedenoise.core.errors import BusError, DenoiseError, EngineDeadError
+from livedenoise.core.frame import Frame, FrameFlags, FrameHeader
+from livedenoise.core.metrics import StageMetrics
+from livedenoise.denoise.serving import Serving, ServingSettings
+
+T = TypeVar("T")
+_ATTACH_S = 10.0
+_IDLE_S = 0.05
+_GLANCE_S = 0.001
+_LOSSLESS_WAIT_S = 0.1
+
+
+class DenoiseWiring(msgspec.Struct, frozen=True, kw_only=True):
+    """What the stage is told once the rings exist."""
+
+    raw_ring: RingSpec
+    raw_endpoint: str
+    clean_ring: RingSpec
+    clean_endpoint: str
+    lease_timeout_ns: int
+    lossless: bool
+    max_backlog: int
+    max_age_ns: int
+    late_ns: int
+    max_failures: int
+    serving: ServingSettings
+
+
+class _InFlight(msgspec.Struct, frozen=True):
+    frame: Received
+    grant: Grant
+    out: Frame
+
+
+class DenoiseStage:
+    """Raw ring to clean ring."""
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        self._warm = settings
+        self._context = new_context()
+        self._metrics = StageMetrics()
+        self._wiring: DenoiseWiring | None = None
+        self._rings: list[Ring] = []
+        self._reader: FrameReader | None = None
+        self._writer: FrameWriter | None = None
+        self._serving: Serving | None = None
+        self._flight: deque[_InFlight] = deque()
+        self._last_seq = -1
+        self._failures = 0
+        self._ended = False
+        self._drain = False
+        self._abort = False
+
+    def open(self) -> dict[str, Any]:
+        """Import what the engine needs while the camera gets ready."""
+        from livedenoise.engines.select import warm_up_imports
+
+        warm_up_imports(str(self._warm.get("engine", "auto")))
+        return {}
+
+    def configure(self, settings: dict[str, Any]) -> dict[str, Any]:
+        """Load the engine and attach both rings."""
+        wiring = msgspec.convert(settings, DenoiseWiring)
+        self._wiring = wiring
+        self._serving = Serving(wiring.serving)
+        raw, clean = Ring.attach(wiring.raw_ring), Ring.attach(wiring.clean_ring)
+        self._rings = [raw, clean]
+        policy: Policy = Lossless()
+        if not wiring.lossless:
+            policy = Latest(wiring.max_backlog, wiring.max_age_ns)
+        self._reader = FrameReader(raw, self._context, wiring.raw_endpoint, "denoise", policy)
+        self._reader.attach(_ATTACH_S)
+        self._writer = FrameWriter(
+            clean,
+            self._context,
+            wiring.clean_endpoint,
+            lease_timeout_ns=wiring.lease_timeout_ns,
+        )
+        return {"endpoint": self._writer.endpoint, "serving": self._serving.facts()}
+
+    def idle(self) -> None:
+        """Let readers of the clean stream attach."""
+        if self._writer is not None:
+            self._writer.service(0)
+
+    def start(self) -> None:
+        """Nothing to start: frames come when the camera does."""
+
+    def step(self) -> bool:
+        """Submit what waits, publish what is done; at the end wait for LOSSLESS readers."""
+        if self._abort:
+            return False
+        if self._ended:
+            self._live_writer.service(20)
+            return bool(self._live_writer.table.owed)
+        submitted = self._fill()
+        if self._flight:
+            # A full engine is waited for; else the next frame may be submitted meanwhile.
+            full = len(self._flight) >= self._live_serving.in_flight
+            done = self._live_serving.poll(_IDLE_S if full else _GLANCE_S)
+            if done is not None:
+                self._finish(self._flight.popleft(), done)
+        elif not submitted and self._stream_over():
+            self._live_writer.end()
+            self._ended = True
+        return True
+
+    def on_order(self, message: wire.AnyMessage) -> None:
+        """Forget readers whose process died."""
+        if isinstance(message, wire.ReaderGone):
+            self._metrics.counts["forgiven"] += self._live_writer.reader_gone(message.reader)
+
+    def request_stop(self, *, drain: bool) -> None:
+        """End after what has arrived (the stream's writer may be dead), or at once."""
+        self._drain = True
+        self._abort = self._abort or not drain
+
+    def metrics(self) -> dict[str, Any]:
+        """Return counts, drops and hops."""
+        if self._reader is not None:
+            self._metrics.gauges["backlog"] = self._reader.backlog
+            self._metrics.counts["received"] = self._reader.received
+            skipped = sum(self._skipped_by_reason().values())
+            self._metrics.counts["skipped"] = skipped
+        if self._writer is not None:
+            table = self._writer.table
+            self._metrics.gauges["clean_ring_fill"] = table.owed / table.n_slots
+        snapshot = self._metrics.snapshot()
+        return snapshot | {"dropped": self._skipped_by_reason()}
+
+    def facts(self) -> dict[str, Any]:
+        """Return the totals the summary checks."""
+        counts, reader = self._metrics.counts, self._reader
+        if reader is None or self._serving is None:
+            return {}
+        skipped = self._skipped_by_reason()
+        done = counts["denoised"] + counts["passthrough"] + sum(skipped.values())
+        if reader.published is not None and reader.published > done:
+            # Headers that found the socket full: the raw writer counts them as undelivered.
+            skipped["undelivered"] = reader.published - done
+        return {
+            "published": -1 if reader.published is None else reader.published,
+            "denoised": counts["denoised"],
+            "passthrough": counts["passthrough"],
+            "skipped": skipped,
+            "serving": self._serving.facts(),
+        }
+
+    def close(self) -> None:
+        """Release engine, sockets and rings."""
+        if self._serving is not None:
+            self._serving.close()
+        for end in (self._reader, self._writer):
+            if end is not None:
+                end.close()
+        for ring in self._rings:
+            ring.close()
+        self._context.term()
+
+    def _skipped_by_reason(self) -> dict[str, int]:
+        reasons = self._metrics.dropped.copy()
+        if self._reader is not None:
+            reasons.update(self._reader.skipped)
+        return {reason: count for reason, count in reasons.items() if count}
+
+    def _stream_over(self) -> bool:
+        return self._live_reader.ended or (self._drain and self._live_reader.backlog == 0)
+
+    def _fill(self) -> bool:
+        """Submit frames until the engine is full or none waits; True when any was taken."""
+        taken = False
+        while len(self._flight) < self._live_serving.in_flight:
+            self._live_writer.service(0)
+            idle = not taken and not self._flight
+            frame = self._live_reader.read(_IDLE_S if idle else 0)
+            if isinstance(frame, wire.Gap):
+                continue
+            if frame is None:
+                return taken
+            taken = True
+            self._submit(frame)
+        return taken
+
+    def _submit(self, frame: Received) -> None:
+        header = frame.header
+        serving = self._live_serving
+        if serving.needs_change(header):
+            self._flush_engine()
+            serving.change(header)
+        slot = self._clean_slot(header)
+        if slot is None:
+            self._live_reader.release(frame)
+            self._metrics.dropped["clean_ring_full"] += 1
+            return
+        flight = _InFlight(frame, *slot)
+        if not serving.ready:
+            serving.learn(frame)
+            self._pass_through(flight)
+            return
+        reset = header.seq != self._last_seq + 1
+        self._last_seq = header.seq
+        try:
+            serving.submit(FrameView(seq=header.seq, pixels=frame.pixels), flight.out, reset=reset)
+        except DenoiseError as error:
+            self._fail(flight, str(error))
+            return
+        self._flight.append(flight)
+
+    def _flush_engine(self) -> None:
+        while self._flight:
+            done = self._live_serving.poll(_IDLE_S)
+            if done is not None:
+                self._finish(self._flight.popleft(), done)
+
+    def _clean_slot(self, header: FrameHeader) -> tuple[Grant, Frame] | None:
+        writer = self._live_writer
+        if not self._live_wiring.lossless:
+            return writer.begin(header.shape, header.dtype, 0)
+        while not self._abort:
+            slot = writer.begin(header.shape, header.dtype, _LOSSLESS_WAIT_S)
+            if slot is not None:
+                return slot
+        return None
+
+    def _finish(self, flight: _InFlight, done: Done) -> None:
+        header = flight.frame.header
+        if done.seq != header.seq:
+            raise EngineDeadError(f"the engine returned frame {done.seq}, {header.seq} was next")
+        if done.error:
+            self._fail(flight, done.error)
+            return
+        self._failures = 0
+        flags = FrameFlags.DENOISED | (FrameFlags.CLIPPED if done.clipped else FrameFlags.NONE)
+        self._metrics.counts["clipped_pixels"] += done.clipped
+        self._publish(flight, flags, done)
+
+    def _fail(self, flight: _InFlight, reason: str) -> None:
+        """Let a frame the engine failed on pass through; too many in a row end the process."""
+        self._failures += 1
+        self._metrics.counts["engine_errors"] += 1
+        self._last_seq = -1
+        self._pass_through(flight)
+        if self._failures >= self._live_wiring.max_failures:
+            raise EngineDeadError(
+                f"the engine failed on {self._failures} frames in a row, last on frame "
+                f"{flight.frame.header.seq}: {reason}",
+                "the raw recording goes on; see the stage's log",
+            )
+
+    def _pass_through(self, flight: _InFlight) -> None:
+        np.copyto(flight.out, flight.frame.pixels)
+        moment = now_ns()
+        seq = flight.frame.header.seq
+        self._publish(
+            flight, FrameFlags.PASSTHROUGH, Done(seq=seq, t_start_ns=moment, t_end_ns=moment)
+        )
+
+    def _publish(self, flight: _InFlight, flags: FrameFlags, done: Done) -> None:
+        if not self._live_reader.release(flight.frame):
+            self._live_writer.abort(flight.grant)
+            self._metrics.dropped["torn"] += 1
+            return
+        header = self._clean_header(flight, flags, done)
+        self._live_writer.publish(flight.grant, header)
+        if flags & FrameFlags.DENOISED:
+            self._metrics.counts["denoised"] += 1
+            self._count_hops(header)
+        else:
+            self._metrics.counts["passthrough"] += 1
+
+    def _clean_header(self, flight: _InFlight, flags: FrameFlags, done: Done) -> FrameHeader:
+        raw, wiring, moment = flight.frame.header, self._live_wiring, now_ns()
+        if moment - raw.t_host_ns > wiring.late_ns:
+            flags |= FrameFlags.LATE
+            self._metrics.counts["late"] += 1
+        return msgspec.structs.replace(
+            raw,
+            stream="clean",
+            slot=flight.grant.slot,
+            generation=flight.grant.generation,
+            ring_epoch=wiring.clean_ring.ring_epoch,
+            t_infer_start_ns=done.t_start_ns,
+            t_infer_end_ns=done.t_end_ns,
+            t_publish_ns=moment,
+            model=self._live_serving.model_hash if flags & FrameFlags.DENOISED else "",
+            flags=raw.flags | int(flags),
+        )
+
+    def _count_hops(self, header: FrameHeader) -> None:
+        self._metrics.gauges.setdefault("first_denoised_ns", header.t_publish_ns)
+        hop = self._metrics.hop
+        hop("ring_to_engine", header.t_infer_start_ns - header.t_ring_ns)
+        hop("inference", header.t_infer_end_ns - header.t_infer_start_ns)
+        hop("publish", header.t_publish_ns - header.t_infer_end_ns)
+        hop("camera_to_denoised", header.t_publish_ns - header.t_host_ns)
+
+    @property
+    def _live_wiring(self) -> DenoiseWiring:
+        return _configured(self._wiring)
+
+    @property
+    def _live_reader(self) -> FrameReader:
+        return _configured(self._reader)
+
+    @property
+    def _live_writer(self) -> FrameWriter:
+        return _configured(self._writer)
+
+    @property
+    def _live_serving(self) -> Serving:
+        return _configured(self._serving)
+
+
+def _configured(part: T | None) -> T:
+    if part is None:
+        raise BusError("the denoise stage is not configured yet")
+    return part

@@ -1,0 +1,79 @@
+"""One child process: spawned fresh (never forked), tied to its parent, ended in three steps.
+
+A fresh interpreter is the same on every platform and safe with CUDA. Stdin is the tie: the child
+ends when it closes. Stdout and stderr go to a log file, so that a stage never writes on the screen.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+
+from livedenoise.supervise.child import ChildSpec
+
+_TERMINATE_S = 2.0
+
+
+class StageProcess:
+    """A running stage process.
+
+    Parameters
+    ----------
+    spec : ChildSpec
+        What the child is told.
+    log_path : Path
+        File its output is appended to.
+    """
+
+    def __init__(self, spec: ChildSpec, log_path: Path) -> None:
+        self.spec = spec
+        self.log_path = log_path
+        log_path.parent.mkdir(parents=True, exist_ok=True)
+        with log_path.open("ab") as log:
+            self._popen = subprocess.Popen(
+                [sys.executable, "-P", "-m", "livedenoise.supervise.child"],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        if self._popen.stdin is None:
+            raise RuntimeError("the child has no stdin")
+        self._stdin = self._popen.stdin
+        self._stdin.write(msgspec.json.encode(spec) + b"\n")
+        self._stdin.flush()
+
+    @property
+    def pid(self) -> int:
+        """Return the process id."""
+        return self._popen.pid
+
+    def exit_code(self) -> int | None:
+        """Return the exit code, None while it runs (negative: ended by that signal)."""
+        return self._popen.poll()
+
+    def wait(self, timeout_s: float) -> int | None:
+        """Wait for the end and return the exit code, None when it still runs."""
+        try:
+            return self._popen.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            return None
+
+    def end(self) -> int:
+        """Close the tie, then terminate, then kill; return the exit code. Idempotent."""
+        # Nothing is buffered since the flush at birth, so closing cannot meet a broken pipe.
+        self._stdin.close()
+        for step in (None, self._popen.terminate, self._popen.kill):
+            if step is not None:
+                step()
+            code = self.wait(_TERMINATE_S)
+            if code is not None:
+                return code
+        return self._popen.wait()
+
+    def log_tail(self, lines: int = 12) -> str:
+        """Return the last lines the child wrote."""
+        text = self.log_path.read_text(encoding="utf-8", errors="replace")
+        return "\n".join(text.splitlines()[-lines:])
