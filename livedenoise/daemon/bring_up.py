@@ -19,10 +19,11 @@ from livedenoise.bus.endpoints import Endpoints
 from livedenoise.bus.ring import Ring, RingSpec
 from livedenoise.core.clock import now_ns
 from livedenoise.core.config import CameraConfig, Config
+from livedenoise.core.constants import CameraConstants
 from livedenoise.core.errors import EXIT_ABORTED, EXIT_INTERNAL, StageError
 from livedenoise.daemon import plan
 from livedenoise.daemon.stages import StageHandle, Stages
-from livedenoise.record.run_folder import RunFolder
+from livedenoise.record.run_folder import CameraRecord, RunFolder
 
 _OPEN_TIMEOUT_S = 300.0
 _READY_TIMEOUT_S = 60.0
@@ -90,6 +91,7 @@ class BringUp:
         """Configure the stages of one camera, each as soon as what it reads from exists."""
         facts = self._camera_facts(camera)
         resolved = plan.resolve_constants(camera, facts)
+        self._note_camera(camera.name, facts, resolved.constants)
         raw, raw_endpoint = self._bring_up_acquire(camera, facts, resolved)
         self._bring_up_record("record", "raw", camera.name, raw, raw_endpoint)
         denoise = self._stages.get("denoise", camera.name)
@@ -164,6 +166,12 @@ class BringUp:
             self.notes.append(f"{camera}: camera constants are estimated: {constants['note']}")
         for note in (serving.get("engine") or {}).get("notes", ()):
             self.notes.append(f"{camera}: {note}")
+
+    def _note_camera(
+        self, name: str, facts: plan.CameraFacts, constants: CameraConstants | None
+    ) -> None:
+        record = CameraRecord(info=facts.info, prepared=facts.prepared, constants=constants)
+        self._folder.note_camera(name, record)
 
     def _make_ring(self, spec: RingSpec) -> RingSpec:
         self.rings.append(Ring.create(spec))

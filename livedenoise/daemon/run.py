@@ -69,6 +69,7 @@ class Daemon:
         self._rings: list[Ring] = []
         self._told_dead: set[str] = set()
         self._rates = Rates()
+        self._stages: Stages | None = None
         self._started_ns = 0
         self._stopped_ns = 0
         self._progress: tuple[int, int] = (0, 0)
@@ -84,6 +85,12 @@ class Daemon:
         """Return the run folder."""
         return self._folder.path
 
+    def stage_pids(self) -> dict[str, int]:
+        """Return the process ids of the stages by name (``kind.camera``), {} before they run."""
+        if self._stages is None:
+            return {}
+        return {name: handle.process.pid for name, handle in self._stages.handles.items()}
+
     def request_stop(self) -> None:
         """Ask to stop: the first call drains, the second aborts and still finalises."""
         self._stop_requests += 1
@@ -95,6 +102,7 @@ class Daemon:
         with Endpoints() as endpoints:
             server = ControlServer(context, endpoints.bind_to("control"))
             stages = Stages(server, self._folder.path / "logs", self._config.status.report_ms)
+            self._stages = stages
             try:
                 bring_up = BringUp(self._config, stages, endpoints, self._folder, self._package)
                 self._facts, self._rings, self._notes = (

@@ -106,7 +106,8 @@ class Stages:
                 handle.info = facts
             case wire.Ready(facts=facts):
                 handle.ready = facts
-            case wire.Beat(t_step_ns=step, busy_until_ns=busy, metrics=metrics):
+            case wire.Beat(t_step_ns=step, busy_until_ns=busy, metrics=metrics) if not handle.over:
+                # A heartbeat may come after the last word, with older figures.
                 handle.t_step_ns, handle.busy_until_ns = step, busy
                 handle.metrics = metrics or handle.metrics
             case wire.Finished(metrics=metrics, facts=facts):

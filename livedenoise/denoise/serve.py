@@ -78,7 +78,7 @@ class DenoiseStage:
 
     def open(self) -> dict[str, Any]:
         """Import what the engine needs while the camera gets ready."""
-        from livedenoise.engines.select import warm_up_imports
+        from livedenoise.engines.warm import warm_up_imports
 
         warm_up_imports(str(self._warm.get("engine", "auto")))
         return {}

@@ -21,7 +21,7 @@ from livedenoise.core.errors import EngineDeadError
 from livedenoise.core.frame import Frame, FrameHeader
 from livedenoise.engines.cache import default_cache_dir
 from livedenoise.engines.select import choose_engine
-from livedenoise.imaging.noise_fit import fit_constants
+
 
 Mode = tuple[tuple[int, int], str, int, int, int]
 
@@ -106,6 +106,8 @@ class Serving:
             return
         frames = np.stack(self._learnt)
         self._learnt.clear()
+        from livedenoise.imaging.noise_fit import fit_constants
+
         self._constants = fit_constants(frames, bit_depth=self._settings.bit_depth)
         self._open()
 

@@ -104,7 +104,8 @@ def _resolve(entry: str) -> Callable[[dict[str, Any]], Stage]:
 
 def _end_with_parent(stage: Stage) -> None:
     def watch() -> None:
-        while sys.stdin.buffer.read(4096):
+        # Not through sys.stdin: its lock would be held by this thread when the interpreter ends.
+        while os.read(0, 4096):
             pass
         stage.request_stop(drain=False)
         # The process usually ends by itself before this; a hung loop does not.

@@ -1,0 +1,281 @@
+"""ONE robust estimate of the noise of a recording, from its own frames.
+
+Knows: how block statistics become a line variance = slope * counts + intercept, and when that
+line must not be believed. Must not know: files, engines, what the constants are used for.
+``imaging.noise_fit`` turns the line into camera constants.
+
+Repeats: photon transfer from frame pairs (Janesick, "Photon Transfer", SPIE 2007) where the scene
+holds still; where it moves, the same from high-pass filtered differences. One image: high-pass
+residuals of small blocks against their level, after Foi et al. (IEEE Trans. Image Process. 17,
+2008) and Pyatykh et al. (idem 22, 2013) in their aims, not their algorithms: no segmentation and
+no patch PCA, but a filter that structure does not pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from livedenoise.core.frame import Frame
+from livedenoise.imaging.noise_blocks import (
+    BLOCK_PIXELS,
+    DIRECT_DOF,
+    HIGH_PASS_DOF,
+    MIN_SIDE_PX,
+    BlockStatistics,
+    block_statistics,
+)
+from livedenoise.imaging.noise_line import fit_line, level_bins
+
+NoiseMethod = Literal["frame pairs", "moving frame pairs", "single image", "pixels"]
+
+MIN_BLOCKS = 16
+QUANTISATION_ADU2 = 1.0 / 12.0
+"""Variance added by rounding to whole counts (Sheppard; holds from about 0.4 counts of noise)."""
+
+
+class NoiseFit(msgspec.Struct, frozen=True, kw_only=True):
+    """The noise of one recording, in counts.
+
+    Attributes
+    ----------
+    slope_adu, slope_error_adu : float
+        Counts squared per count: the inverse of ``gain_e_per_adu``; its standard error.
+    intercept_adu2 : float
+        Variance at zero counts on the line; negative where the camera has an offset. Rounding
+        to whole counts (1/12) is already taken out.
+    offset_adu : float
+        Level of the darkest 1 % of the blocks.
+    range_adu : float
+        Signal range: from the darkest to the brightest parts.
+    sigma_adu : float
+        Median noise over the levels, rounding included.
+    r2 : float
+        Part of the variation between levels that the line explains, in [0, 1].
+    n_frames, n_pixels : int
+        Frames read and pixel differences used.
+    lag1_x, lag1_y : float
+        Lag-1 autocorrelation of the noise along x and y, from the quietest blocks: 0 for white
+        noise. From a single image an upper limit, since faint structure adds to it.
+    correlation_factor : float
+        Per-pixel variance over high-pass variance: 1 for white noise.
+    clipped_fraction : float
+        Part of the blocks that touch zero or the top of the range.
+    lag_frames : int
+        Distance of the subtracted frames; above 1 where neighbours share their noise.
+    method : str
+        ``frame pairs``, ``moving frame pairs`` (high-pass), ``single image`` (high-pass), or
+        ``pixels`` (image too small for blocks: one variance for all levels).
+    level_means, level_variances : tuple of float
+        The binned points of the line, counts and counts squared.
+    """
+
+    slope_adu: float
+    slope_error_adu: float
+    intercept_adu2: float
+    offset_adu: float
+    range_adu: float
+    sigma_adu: float
+    r2: float
+    n_frames: int
+    n_pixels: int
+    lag1_x: float
+    lag1_y: float
+    correlation_factor: float
+    clipped_fraction: float
+    lag_frames: int
+    method: NoiseMethod
+    level_means: tuple[float, ...]
+    level_variances: tuple[float, ...]
+
+
+def fit_noise(frames: npt.NDArray[np.generic] | Sequence[Frame], *, bit_depth: int) -> NoiseFit:
+    """Estimate the noise of a recording.
+
+    Parameters
+    ----------
+    frames : ndarray (T, Y, X) or (Y, X), or sequence of ndarray (Y, X)
+        Counts of one camera mode, uint8, uint16 or float32. From two frames on, noise comes from
+        differences in time; at most about two million differences are read.
+    bit_depth : int
+        Valid bits of integer frames.
+
+    Raises
+    ------
+    ValueError
+        If there is no frame, or the shapes or dtypes differ.
+    """
+    stack = distinct_frames(frames)
+    if min(stack[0].shape) < MIN_SIDE_PX:
+        return _fit_pixels(stack)
+    statistics = block_statistics(stack, bit_depth=bit_depth)
+    lag = len(stack) // 2
+    if lag >= 3 and _neighbours_share_noise(statistics, stack, lag):
+        statistics = block_statistics(stack, bit_depth=bit_depth, lag=lag)
+    clipped = float(statistics.clipped.mean())
+    usable = ~statistics.clipped
+    if np.count_nonzero(usable) >= 4 * MIN_BLOCKS:
+        statistics = statistics.subset(usable)
+    if statistics.level.size < MIN_BLOCKS:
+        return _fit_pixels(stack)
+    return _fit_blocks(stack, statistics, clipped)
+
+
+def distinct_frames(frames: npt.NDArray[np.generic] | Sequence[Frame]) -> list[Frame]:
+    """Return the frames as a list without immediate repeats (a camera that sent one twice).
+
+    Raises
+    ------
+    ValueError
+        If there is no frame, or the shapes or dtypes differ.
+    """
+    listed: list[Frame] = [frames] if getattr(frames, "ndim", 3) == 2 else list(frames)  # type: ignore[list-item]
+    if not listed:
+        raise ValueError("no frame to estimate the noise from")
+    first = listed[0]
+    if first.ndim != 2:
+        raise ValueError(f"frames must be (Y, X), got {first.ndim} axes")
+    if any(f.shape != first.shape or f.dtype != first.dtype for f in listed):
+        raise ValueError("frames of different shape or dtype in one noise estimate")
+    kept = [first]
+    for frame in listed[1:]:
+        if not (np.array_equal(frame[::16], kept[-1][::16]) and np.array_equal(frame, kept[-1])):
+            kept.append(frame)
+    return kept
+
+
+def _neighbours_share_noise(statistics: BlockStatistics, stack: list[Frame], lag: int) -> bool:
+    """Return whether distant frames differ more than neighbours: a running average, say.
+
+    Judged on the quieter half of the blocks and on the high-pass part, which motion hardly enters.
+    """
+    far = block_statistics([stack[0], stack[lag]], bit_depth=16)
+    quiet = statistics.structure <= np.median(statistics.structure)
+    near_power = float(np.median(statistics.high_pass[quiet]))
+    far_power = float(np.median(far.high_pass[quiet]))
+    return far_power > 1.3 * near_power
+
+
+def _fit_blocks(stack: list[Frame], statistics: BlockStatistics, clipped: float) -> NoiseFit:
+    quiet = quiet_blocks(statistics)
+    n_level = float(BLOCK_PIXELS * statistics.n_frames)
+    method, factor = _choose_method(statistics, quiet)
+    if method == "frame pairs":
+        variance, dof = statistics.direct, float(DIRECT_DOF * statistics.n_pairs)
+    else:
+        scale = 1.0 if method == "single image" else factor
+        variance, dof = scale * statistics.high_pass, HIGH_PASS_DOF * statistics.n_pairs
+    line = fit_line(statistics.level, variance, dof=dof, n_level=n_level)
+    rounding = QUANTISATION_ADU2 if stack[0].dtype.kind == "u" else 0.0
+    lag1 = statistics.lag1[:, quiet].mean(axis=1)
+    sigma = float(np.sqrt(max(np.median(line.level_variances), 0.0)))
+    return NoiseFit(
+        slope_adu=line.slope,
+        slope_error_adu=line.slope_error,
+        intercept_adu2=line.intercept - rounding,
+        offset_adu=float(np.quantile(statistics.level, 0.01)),
+        range_adu=_signal_range(stack[0], statistics.level, sigma),
+        sigma_adu=sigma,
+        r2=line.r2,
+        n_frames=statistics.n_frames,
+        n_pixels=statistics.n_pixels,
+        lag1_x=float(lag1[0]),
+        lag1_y=float(lag1[1]),
+        correlation_factor=factor,
+        clipped_fraction=clipped,
+        lag_frames=statistics.lag_frames,
+        method=method,
+        level_means=line.level_means,
+        level_variances=line.level_variances,
+    )
+
+
+def quiet_blocks(statistics: BlockStatistics) -> npt.NDArray[np.int_]:
+    """Return the blocks around which least moves (or, in one image, least is to be seen).
+
+    At least the quietest 5 %; more, up to all, while the ratio of direct to high-pass variance
+    of the chosen blocks does not rise beyond its own error. The choice is made on the
+    neighbours of a block, so its own noise does not bias what is then measured in it.
+    """
+    order = np.argsort(statistics.structure, kind="stable")
+    total = len(order)
+    count = min(total, max(MIN_BLOCKS, total // 20))
+    base, error = _ratio(statistics, order[:count])
+    while count < total:
+        more = min(total, 2 * count)
+        ratio, _ = _ratio(statistics, order[:more])
+        if ratio > base + max(2.5 * error, 0.01 * base):
+            break
+        count = more
+    return order[:count]
+
+
+def _ratio(statistics: BlockStatistics, chosen: npt.NDArray[np.int_]) -> tuple[float, float]:
+    """Return direct over high-pass variance of the chosen blocks, and its standard error."""
+    high_pass = max(float(statistics.high_pass[chosen].sum()), 1e-12)
+    ratio = float(statistics.direct[chosen].sum()) / high_pass
+    samples = len(chosen) * statistics.n_pairs
+    return ratio, ratio * float(
+        np.sqrt(2.0 / (DIRECT_DOF * samples) + 2.0 / (HIGH_PASS_DOF * samples))
+    )
+
+
+def _choose_method(
+    statistics: BlockStatistics, quiet: npt.NDArray[np.int_]
+) -> tuple[NoiseMethod, float]:
+    """Return how to read the variance, and per-pixel over high-pass variance of the noise.
+
+    A scene holds still when that ratio is the same at every level: only then is the difference
+    of two frames nothing but noise.
+    """
+    factor, _ = _ratio(statistics, quiet)
+    if statistics.lag_frames == 0:
+        return "single image", factor
+    order = np.argsort(statistics.level, kind="stable")
+    for part in level_bins(len(order)):
+        ratio, error = _ratio(statistics, order[part])
+        if ratio > factor * 1.05 + 3.0 * error:
+            return "moving frame pairs", factor
+    return "frame pairs", factor
+
+
+def _signal_range(frame: Frame, level: npt.NDArray[np.float64], sigma: float) -> float:
+    """Return the range of block levels, or that of pixels less their noise where it is wider."""
+    low, high = np.quantile(level, (0.005, 0.995))
+    step = max(1, int(np.sqrt(frame.size / 2**17)))
+    pixel_low, pixel_high = np.quantile(frame[::step, ::step], (0.001, 0.999))
+    return float(max(high - low, pixel_high - pixel_low - 6.2 * sigma, 0.0))
+
+
+def _fit_pixels(stack: list[Frame]) -> NoiseFit:
+    """Return one variance for all levels: too few pixels to see how it follows the signal."""
+    values = np.stack(stack[:64]).astype(np.float64)
+    if len(values) > 1:
+        variance = float(np.median(np.square(np.diff(values, axis=0)))) / 2.0 / 0.4549
+    else:
+        steps = np.diff(values[0], axis=-1) if values.shape[-1] > 1 else np.zeros((1, 1))
+        variance = float(np.median(np.square(steps))) / 2.0 / 0.4549
+    mean = values.mean(axis=0)
+    return NoiseFit(
+        slope_adu=0.0,
+        slope_error_adu=float("inf"),
+        intercept_adu2=variance,
+        offset_adu=float(mean.min()),
+        range_adu=float(np.ptp(mean)),
+        sigma_adu=float(np.sqrt(variance)),
+        r2=0.0,
+        n_frames=len(values),
+        n_pixels=int(values.size),
+        lag1_x=0.0,
+        lag1_y=0.0,
+        correlation_factor=1.0,
+        clipped_fraction=0.0,
+        lag_frames=1 if len(values) > 1 else 0,
+        method="pixels",
+        level_means=(float(mean.mean()),),
+        level_variances=(variance,),
+    )
