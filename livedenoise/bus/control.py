@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import zmq
 
 from livedenoise.bus import wire
@@ -21,6 +22,14 @@ from livedenoise.core.errors import BusError, WireError
 
 _POLL_MS = 20
 _MAX_QUEUED = 64
+
+
+class _Peer(msgspec.Struct):
+    """A stage the daemon expects; orders wait until it was heard of, so that none is lost."""
+
+    stage: str
+    heard: bool = False
+    waiting: list[bytes] = []
 
 
 class ControlServer:
@@ -33,38 +42,61 @@ class ControlServer:
         self._socket.setsockopt(zmq.MAXMSGSIZE, wire.MAX_MESSAGE_BYTES)
         self._socket.bind(endpoint)
         self.endpoint = self._socket.get_string(zmq.LAST_ENDPOINT)
-        self._identities: dict[bytes, str] = {}
+        self._peers: dict[bytes, _Peer] = {}
         self.wire_errors = 0
 
     def expect(self, stage: str, identity: str) -> None:
-        """Listen to ``stage`` under its unguessable identity from now on."""
-        self._identities[identity.encode()] = stage
+        """Listen to ``stage`` under its unguessable identity, and no earlier one, from now on."""
+        known = {key: peer for key, peer in self._peers.items() if peer.stage != stage}
+        self._peers = known | {identity.encode(): _Peer(stage)}
 
     def send(self, stage: str, message: wire.Message) -> None:
-        """Send an order to a stage (dropped when it is not connected: its death is seen apart)."""
-        for identity, name in self._identities.items():
-            if name == stage:
+        """Send an order to a stage; it waits here until the stage was heard of.
+
+        An order to a stage that went away is dropped: its death is seen apart.
+
+        Raises
+        ------
+        BusError
+            If very many orders wait for a stage that was never heard of.
+        """
+        for identity, peer in self._peers.items():
+            if peer.stage != stage:
+                continue
+            if peer.heard:
                 self._socket.send_multipart([identity, wire.encode(message)])
+            elif len(peer.waiting) < _MAX_QUEUED:
+                peer.waiting.append(wire.encode(message))
+            else:
+                raise BusError(f"stage {stage}: {_MAX_QUEUED} orders wait and it never answered")
 
     def receive(self, timeout_ms: int) -> tuple[str, wire.AnyMessage] | None:
         """Return the next message and the stage it came from, or None after ``timeout_ms``."""
         if not self._socket.poll(timeout_ms):
             return None
         parts = self._socket.recv_multipart()
-        stage = self._identities.get(parts[0])
+        peer = self._peers.get(parts[0])
         try:
             message = wire.decode_last(parts, 2)
         except WireError:
             self.wire_errors += 1
             return None
-        if stage is None:
+        if peer is None:
             self.wire_errors += 1
             return None
-        return stage, message
+        if not peer.heard:
+            self._greet(parts[0], peer)
+        return peer.stage, message
 
     def close(self) -> None:
         """Close the socket. Idempotent."""
         self._socket.close()
+
+    def _greet(self, identity: bytes, peer: _Peer) -> None:
+        peer.heard = True
+        for data in peer.waiting:
+            self._socket.send_multipart([identity, data])
+        peer.waiting.clear()
 
 
 class ControlLink:
@@ -73,7 +105,8 @@ class ControlLink:
     Parameters
     ----------
     on_stop : callable
-        Called once, in this thread, with ``drain`` when the daemon orders a stop.
+        Called in this thread, with ``drain``, when the daemon orders a stop: once, and again when
+        a later order says to abort.
     """
 
     def __init__(
@@ -88,6 +121,7 @@ class ControlLink:
         self._beat: tuple[int, int, dict[str, Any]] = (now_ns(), 0, {})
         self._closing = threading.Event()
         self._stopped = False
+        self._unsent: bytes | None = None
         self.rejected = 0
         self._thread = threading.Thread(target=self._run, name="control", daemon=True)
         self._thread.start()
@@ -98,7 +132,15 @@ class ControlLink:
         return self._stopped
 
     def tick(self, metrics: dict[str, Any], busy_until_ns: int = 0) -> None:
-        """Say that the loop moved, with its latest metrics; cheap enough for every step."""
+        """Say that the loop moved, with its latest metrics; cheap enough for every step.
+
+        Raises
+        ------
+        BusError
+            If the link's thread died (``on_stop`` failed, metrics that cannot be sent).
+        """
+        if not (self._thread.is_alive() or self._closing.is_set()):
+            raise BusError(f"{self._endpoint}: the link to the daemon died", "see the stage's log")
         self._beat = (now_ns(), busy_until_ns, metrics)
 
     def send(self, message: wire.Message) -> None:
@@ -161,8 +203,15 @@ class ControlLink:
                 self._take(socket.recv_multipart())
 
     def _send_queued(self, socket: zmq.Socket[bytes]) -> None:
-        while not self._outbox.empty():
-            socket.send(self._outbox.get_nowait())
+        while self._unsent is not None or not self._outbox.empty():
+            if self._unsent is None:
+                self._unsent = self._outbox.get_nowait()
+            try:
+                socket.send(self._unsent, zmq.NOBLOCK)
+            except zmq.Again:
+                # Kept and tried again next round: waiting here would keep orders from arriving.
+                return
+            self._unsent = None
 
     def _send_beat(self, socket: zmq.Socket[bytes]) -> None:
         t_step_ns, busy_until_ns, metrics = self._beat

@@ -180,7 +180,7 @@ class FrameReader:
             header, skipped = take(self._pending, self._policy, self._clock.now_ns())
             if header is None:
                 return None
-            self._pass(len(skipped))
+            self._skip(len(skipped))
             if self._gap_is_next():
                 # It lay among the skipped frames, so it comes before the frame jumped to.
                 self._pending.appendleft(header)
@@ -195,7 +195,7 @@ class FrameReader:
     def _gap_is_next(self) -> bool:
         return bool(self._gaps) and self._gaps[0][0] <= self._passed
 
-    def _pass(self, skipped: int) -> None:
+    def _skip(self, skipped: int) -> None:
         self._passed += skipped
         self.skipped["backlog"] += skipped
 
@@ -261,7 +261,7 @@ class FrameReader:
         if not lossless and len(self._pending) >= self._ring.spec.n_slots:
             # The ring has gone round: the oldest is overwritten or about to be.
             self._pending.popleft()
-            self._pass(1)
+            self._skip(1)
         self._pending.append(header)
 
     def _receive(self) -> wire.AnyMessage | None:

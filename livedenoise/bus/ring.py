@@ -45,19 +45,28 @@ LEASES_PER_READER = 3
 PREFIX = "ldn"
 _SHM_DIR = Path("/dev/shm")  # noqa: S108  (the platform's shared memory, not a temporary file)
 _NAME = re.compile(rf"{PREFIX}_([0-9]{{1,10}})_[0-9a-f]{{8}}")
-_tracker_lock = threading.Lock()
+_tracker_lock = threading.RLock()
 
 
 class _Segment(shared_memory.SharedMemory):
     """Shared memory that may be dropped while arrays over it are alive, without a traceback."""
+
+    def __init__(self, name: str, *, create: bool, size: int = 0) -> None:
+        self._created = create
+        if sys.version_info >= (3, 13):
+            super().__init__(name, create=create, size=size, track=False)
+        else:
+            with _untracked():
+                super().__init__(name, create=create, size=size)
 
     def __del__(self) -> None:
         _close_quietly(self)
 
     def unlink(self) -> None:
         """Unlink what was created here: the base class would also unlink what it cannot map."""
-        if self._flags & os.O_EXCL:
-            super().unlink()
+        if self._created:
+            with _untracked():
+                super().unlink()
 
 
 class RingSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -122,7 +131,7 @@ class Ring:
         size = _segment_size(spec)
         _require_room(size)
         try:
-            memory = _open(spec.name, create=True, size=size)
+            memory = _Segment(spec.name, create=True, size=size)
         except OSError as error:
             raise BusError(f"ring {spec.name}: cannot be created: {error}") from error
         try:
@@ -148,7 +157,7 @@ class Ring:
             If it does not exist or is another ring than the specification says.
         """
         try:
-            memory = _open(spec.name, create=False, size=0)
+            memory = _Segment(spec.name, create=False)
         except FileNotFoundError:
             raise BusError(f"ring {spec.name}: no such shared memory", "its owner ended") from None
         except (OSError, ValueError) as error:
@@ -173,8 +182,10 @@ class Ring:
         Raises
         ------
         BusError
-            If the slot does not exist or the frame does not fit.
+            If the slot does not exist, the frame does not fit, or the ring is closed.
         """
+        if not self._bytes.size:
+            raise BusError(f"ring {self.spec.name}: closed already")
         nbytes = frame_nbytes(shape, dtype)
         if not 0 <= slot < self.spec.n_slots or nbytes > self.spec.slot_bytes:
             raise BusError(
@@ -250,13 +261,14 @@ def remove_stale() -> list[str]:
 
 def _is_stale(path: Path) -> bool:
     name = _NAME.fullmatch(path.name)
-    if name is None or _alive(int(name[1])):
+    if name is None or process_is_alive(int(name[1])):
         return False
     # Another user's segments cannot be removed, and are not ours to judge.
     return path.exists() and path.lstat().st_uid == os.getuid()
 
 
-def _alive(pid: int) -> bool:
+def process_is_alive(pid: int) -> bool:
+    """Return whether a process of this number exists."""
     try:
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):
@@ -275,16 +287,9 @@ def _segment_size(spec: RingSpec) -> int:
     return _pixels_offset(spec.n_slots) + spec.n_slots * spec.slot_bytes
 
 
-def _open(name: str, *, create: bool, size: int) -> shared_memory.SharedMemory:
-    if sys.version_info >= (3, 13):
-        return _Segment(name, create=create, size=size, track=False)
-    with _untracked():
-        return _Segment(name, create=create, size=size)
-
-
 @contextmanager
 def _untracked() -> Iterator[None]:
-    """Keep rings, and only rings, from the resource tracker (Python < 3.13): they have one owner.
+    """Keep rings, and only rings, from the resource tracker: they have one owner.
 
     Neither registering nor unregistering reaches it, so no tracker process is started for them.
     """
@@ -312,7 +317,7 @@ def _but_rings(verb: _TrackerVerb) -> _TrackerVerb:
 
 def _unlink(memory: shared_memory.SharedMemory) -> None:
     """Remove the segment's name; somebody may have done so already."""
-    with _untracked(), suppress(FileNotFoundError):
+    with suppress(FileNotFoundError):
         memory.unlink()
 
 

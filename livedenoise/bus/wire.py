@@ -160,8 +160,18 @@ _decoder: msgspec.msgpack.Decoder[AnyMessage] = msgspec.msgpack.Decoder(AnyMessa
 
 
 def encode(message: Message) -> bytes:
-    """Return the bytes of a message."""
-    return _VERSION + _encoder.encode(message)
+    """Return the bytes of a message.
+
+    Raises
+    ------
+    WireError
+        If it is too large: the receiver would drop the connection without a word.
+    """
+    data = _VERSION + _encoder.encode(message)
+    if len(data) > MAX_MESSAGE_BYTES:
+        kind = type(message).__name__
+        raise WireError(f"{kind} of {len(data)} bytes, at most {MAX_MESSAGE_BYTES} allowed")
+    return data
 
 
 def decode(data: bytes) -> AnyMessage:

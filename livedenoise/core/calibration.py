@@ -3,7 +3,8 @@
 A calibration is a folder with
 
 - ``camera.toml``: ``[constants]`` gain_e_per_adu, offset_adu, read_noise_e, excess_noise_factor;
-  ``[camera]`` name, width_px, height_px, bit_depth, mode;
+  ``[camera]`` name, width_px, height_px, bit_depth, mode. Other keys in these two tables are
+  refused; further tables (how it was measured) are left to whoever wrote them;
 - ``maps.tif`` (optional): three float32 pages (Y, X): offset in counts, gain in electrons per
   count, dark variance in counts squared;
 - its identity is the SHA-256 of both files, computed on reading.
@@ -12,19 +13,40 @@ A calibration is a folder with
 from __future__ import annotations
 
 import hashlib
+import json
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 
 from livedenoise.core.constants import CameraConstants, CameraMaps
 from livedenoise.core.errors import CalibrationError
 
 HASH_LENGTH = 12
 _MAP_NAMES = ("offset_adu", "gain_e_per_adu", "variance_adu2")
+_Pixels = Annotated[int, msgspec.Meta(ge=1, le=1 << 20)]
+
+
+class _CameraTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    name: str
+    width_px: _Pixels
+    height_px: _Pixels
+    bit_depth: Annotated[int, msgspec.Meta(ge=1, le=32)]
+    mode: str = ""
+
+
+class _ConstantsTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    gain_e_per_adu: float
+    offset_adu: float
+    read_noise_e: float
+    excess_noise_factor: float = 1.0
+
+
+class _Tables(msgspec.Struct, frozen=True, kw_only=True):
+    camera: _CameraTable
+    constants: _ConstantsTable
 
 
 class Calibration(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,10 +73,12 @@ def read_calibration(folder: Path) -> Calibration:
     try:
         content = table_path.read_bytes()
         table = tomllib.loads(content.decode("utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise CalibrationError(
             f"{folder}: not a calibration folder: camera.toml is missing"
         ) from None
+    except OSError as error:
+        raise CalibrationError(f"{table_path}: cannot be read: {error}") from error
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise CalibrationError(f"{table_path}: not valid TOML: {error}") from error
     digest = hashlib.sha256(content)
@@ -80,41 +104,67 @@ def write_calibration(
     Raises
     ------
     CalibrationError
-        If the folder exists.
+        If the folder exists or cannot be written, or the maps do not fit the sensor.
     """
-    import tifffile
-
+    if maps is not None:
+        _require_fit(folder, maps, sensor)
     try:
         folder.mkdir(parents=True)
+        if maps is not None:
+            _write_maps(folder / "maps.tif", maps)
+        # Last: without it the folder is no calibration.
+        text = _table_text(constants, camera, sensor, bit_depth)
+        (folder / "camera.toml").write_text(text, encoding="utf-8")
     except FileExistsError:
         raise CalibrationError(f"{folder}: exists already", "choose another folder") from None
+    except OSError as error:
+        raise CalibrationError(f"{folder}: cannot be written: {error}") from error
+    return read_calibration(folder)
+
+
+def _table_text(
+    constants: CameraConstants, camera: str, sensor: tuple[int, int], bit_depth: int
+) -> str:
+    # float() and int(): a numpy scalar's repr is not a number in TOML.
     lines = [
         "[camera]",
-        f'name = "{camera}"',
-        f"width_px = {sensor[1]}",
-        f"height_px = {sensor[0]}",
-        f"bit_depth = {bit_depth}",
+        f"name = {_toml_string(camera)}",
+        f"width_px = {int(sensor[1])}",
+        f"height_px = {int(sensor[0])}",
+        f"bit_depth = {int(bit_depth)}",
         "",
         "[constants]",
-        f"gain_e_per_adu = {constants.gain_e_per_adu!r}",
-        f"offset_adu = {constants.offset_adu!r}",
-        f"read_noise_e = {constants.read_noise_e!r}",
-        f"excess_noise_factor = {constants.excess_noise_factor!r}",
+        f"gain_e_per_adu = {float(constants.gain_e_per_adu)!r}",
+        f"offset_adu = {float(constants.offset_adu)!r}",
+        f"read_noise_e = {float(constants.read_noise_e)!r}",
+        f"excess_noise_factor = {float(constants.excess_noise_factor)!r}",
         "",
     ]
-    if maps is not None:
-        pages = np.stack([getattr(maps, name) for name in _MAP_NAMES]).astype(np.float32)
-        tifffile.imwrite(folder / "maps.tif", pages, metadata=None, photometric="minisblack")
-    (folder / "camera.toml").write_text("\n".join(lines), encoding="utf-8")
-    return read_calibration(folder)
+    return "\n".join(lines)
+
+
+def _toml_string(text: str) -> str:
+    """Return a TOML basic string: JSON's escapes are TOML's, but for DEL, which TOML refuses."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _write_maps(path: Path, maps: CameraMaps) -> None:
+    import tifffile
+
+    with tifffile.TiffWriter(path) as tiff:
+        for name in _MAP_NAMES:
+            page = np.ascontiguousarray(getattr(maps, name), dtype=np.float32)
+            tiff.write(page, metadata=None, photometric="minisblack", contiguous=False)
 
 
 def _read_maps(path: Path) -> CameraMaps:
     import tifffile
 
     try:
-        pages: npt.NDArray[Any] = tifffile.imread(path)
-    except (tifffile.TiffFileError, OSError, ValueError) as error:
+        with tifffile.TiffFile(path) as tiff:
+            pages = np.stack([page.asarray() for page in tiff.pages])
+    except Exception as error:
+        # A damaged file can fail in any way inside the TIFF reader and its codecs.
         raise CalibrationError(f"{path}: cannot be read as TIFF: {error}") from error
     if pages.ndim != 3 or pages.shape[0] != len(_MAP_NAMES):
         raise CalibrationError(
@@ -126,34 +176,35 @@ def _read_maps(path: Path) -> CameraMaps:
     return CameraMaps(offset_adu=offset, gain_e_per_adu=gain, variance_adu2=variance)
 
 
+def _require_fit(folder: Path, maps: CameraMaps, sensor: tuple[int, int]) -> None:
+    for name in _MAP_NAMES:
+        shape = getattr(maps, name).shape
+        if shape != sensor:
+            raise CalibrationError(
+                f"{folder}: map {name} is {shape} but camera.toml says {sensor} (Y, X)"
+            )
+
+
 def _assemble(
     folder: Path, table: dict[str, Any], maps: CameraMaps | None, identity: str
 ) -> Calibration:
     try:
-        camera, values = table["camera"], table["constants"]
-        sensor = (int(camera["height_px"]), int(camera["width_px"]))
+        tables = msgspec.convert(table, _Tables)
         constants = CameraConstants(
-            gain_e_per_adu=float(values["gain_e_per_adu"]),
-            offset_adu=float(values["offset_adu"]),
-            read_noise_e=float(values["read_noise_e"]),
-            excess_noise_factor=float(values.get("excess_noise_factor", 1.0)),
+            **msgspec.structs.asdict(tables.constants),
             source="calibration",
             calibration_hash=identity,
         )
-        name, bit_depth = str(camera["name"]), int(camera["bit_depth"])
-    except KeyError as error:
-        raise CalibrationError(f"{folder / 'camera.toml'}: key {error} is missing") from None
-    except (TypeError, ValueError) as error:
+    except (msgspec.ValidationError, ValueError) as error:
         raise CalibrationError(f"{folder / 'camera.toml'}: {error}") from error
-    if maps is not None and maps.offset_adu.shape != sensor:
-        raise CalibrationError(
-            f"{folder}: maps are {maps.offset_adu.shape} but camera.toml says {sensor} (Y, X)"
-        )
+    sensor = (tables.camera.height_px, tables.camera.width_px)
+    if maps is not None:
+        _require_fit(folder, maps, sensor)
     return Calibration(
         path=folder,
-        camera=name,
+        camera=tables.camera.name,
         sensor=sensor,
-        bit_depth=bit_depth,
+        bit_depth=tables.camera.bit_depth,
         constants=constants,
         maps=maps,
         hash=identity,

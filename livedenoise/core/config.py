@@ -12,6 +12,7 @@ Example
 
 from __future__ import annotations
 
+import json
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -68,7 +69,9 @@ class DenoiseConfig(Strict):
 
     enabled: bool = True
     engine: Literal["auto", "identity", "openvino", "onnxruntime"] = "auto"
-    model: str = Field(default="realtime-m", description="name of a shipped model, or a folder")
+    model: str = Field(
+        default="realtime-m", description="name of a shipped model, or a folder (with a slash)"
+    )
     precision: Literal["auto", "fp32"] = "auto"
     policy: Literal["auto", "latest", "lossless"] = "auto"
     max_backlog: int = Field(default=3, ge=1)
@@ -76,6 +79,12 @@ class DenoiseConfig(Strict):
     max_failures: int = Field(default=3, ge=1, description="failures in a row that kill the engine")
     threads: int = Field(default=0, ge=0, description="0 lets the engine choose")
     estimate_frames: int = Field(default=16, ge=4, le=256)
+
+    def anchored(self, base: Path) -> Self:
+        """Return a copy whose model, when it is a relative folder, starts at ``base``."""
+        if "/" not in self.model or Path(self.model).is_absolute():
+            return self
+        return self.model_copy(update={"model": str(base / self.model)})
 
 
 class RecordConfig(Strict):
@@ -150,14 +159,16 @@ def parse_config(data: dict[str, Any], name: str, base: Path | None = None) -> C
         One line for every problem: ``name:dotted.key: problem (got value)``.
     """
     try:
-        config = Config.model_validate(data)
+        # JSON mode is strict (no true for 1, no "5" for 5) and still takes text as a path.
+        config = Config.model_validate_json(json.dumps(data, default=str), strict=True)
     except ValidationError as error:
         lines = [_describe(name, problem) for problem in error.errors(include_url=False)]
         raise ConfigError("\n".join(lines), "mend the keys named above") from None
     if base is None:
         return config
     cameras = [_anchored(camera, base) for camera in config.camera]
-    return config.model_copy(update={"camera": cameras})
+    denoise = config.denoise.anchored(base)
+    return config.model_copy(update={"camera": cameras, "denoise": denoise})
 
 
 def _anchored(camera: CameraBase, base: Path) -> CameraBase:
@@ -165,10 +176,17 @@ def _anchored(camera: CameraBase, base: Path) -> CameraBase:
 
 
 def _describe(name: str, problem: ErrorDetails) -> str:
-    kinds = {"simulated", "replay"}
-    keys = [str(part) for part in problem["loc"] if str(part) not in kinds]
+    keys = [str(part) for part in problem["loc"]]
     text = problem["msg"].removeprefix("Value error, ")
+    if keys[:1] == ["camera"]:
+        # camera.0.simulated.seed: the third part is the kind of the camera, not a key.
+        del keys[2:3]
     value = problem.get("input")
+    if problem["type"] == "union_tag_not_found":
+        keys, text = [*keys, "kind"], "Field required"
+    elif problem["type"] == "union_tag_invalid":
+        keys, value = [*keys, "kind"], problem["ctx"]["tag"]
+        text = f"Input should be one of {problem['ctx']['expected_tags']}"
     shown = (
         ""
         if isinstance(value, dict | list) or problem["type"] == "missing"

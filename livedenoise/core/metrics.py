@@ -17,6 +17,8 @@ HOPS = ("camera_to_ring", "ring_to_engine", "inference", "publish", "camera_to_d
 
 _GROWTH = 1.02
 _LOG_GROWTH = log(_GROWTH)
+_MAX_BUCKET = 3000
+"""Far beyond any duration that fits 64 bits (bucket 1853)."""
 
 
 class LatencySummary(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,7 +53,8 @@ class LatencyHistogram:
 
     def percentile_ms(self, percent: float) -> float:
         """Return the value below which ``percent`` of the durations lie (0.0 when empty)."""
-        rank = ceil(self._total * percent / 100)
+        # Rounded first: 1000 * 99.9 / 100 is a little more than 999 in floating point.
+        rank = ceil(round(self._total * percent / 100, 6))
         seen = 0
         for bucket in sorted(self._counts):
             seen += self._counts[bucket]
@@ -74,7 +77,17 @@ class LatencyHistogram:
         return flat
 
     def merge_wire(self, flat: list[int]) -> None:
-        """Add what ``to_wire`` returned."""
+        """Add what ``to_wire`` returned.
+
+        Raises
+        ------
+        ValueError
+            If it is not a histogram.
+        """
+        pairs = len(flat) // 2
+        in_range = all(0 <= bucket <= _MAX_BUCKET for bucket in flat[1::2])
+        if len(flat) != 2 * pairs + 1 or not in_range or min(flat[2::2], default=1) < 1:
+            raise ValueError(f"not a histogram: {flat[:8]}")
         self._max_ns = max(self._max_ns, flat[0])
         for bucket, count in zip(flat[1::2], flat[2::2], strict=True):
             self._counts[bucket] += count
@@ -132,7 +145,13 @@ def metrics_from_wire(data: Mapping[str, object]) -> MetricsView:
 
 
 def merged(hops: list[list[int]]) -> LatencySummary:
-    """Return the summary of several histograms together."""
+    """Return the summary of several histograms together.
+
+    Raises
+    ------
+    ValueError
+        If one of them is not a histogram.
+    """
     histogram = LatencyHistogram()
     for flat in hops:
         histogram.merge_wire(flat)

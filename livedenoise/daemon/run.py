@@ -15,7 +15,7 @@ import msgspec
 from livedenoise.bus import wire
 from livedenoise.bus.context import new_context
 from livedenoise.bus.control import ControlServer
-from livedenoise.bus.endpoints import Endpoints
+from livedenoise.bus.endpoints import Endpoints, remove_stale_endpoints
 from livedenoise.bus.ring import Ring, remove_stale
 from livedenoise.core.clock import now_ns
 from livedenoise.core.config import Config
@@ -98,6 +98,7 @@ class Daemon:
     def run(self, on_status: OnStatus | None = None) -> Summary:
         """Run until the end and return the summary, also after errors of single stages."""
         remove_stale()
+        remove_stale_endpoints()
         context = new_context()
         with Endpoints() as endpoints:
             server = ControlServer(context, endpoints.bind_to("control"))

@@ -1,0 +1,120 @@
+"""Shared by every test: waiting with a deadline, and a guard against what tests leave behind.
+
+Nothing heavy is imported here: it is loaded before any test runs.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+import psutil
+import pytest
+
+T = TypeVar("T")
+_SETTLE_S = 2.0
+_SHM_DIR = Path("/dev/shm")  # noqa: S108  (shared memory, not a temporary file)
+_SEGMENT = re.compile(r"ldn_([0-9]+)_.*")
+_UNNAMED_THREAD = re.compile(r"Thread-[0-9]+( \(.*\))?")
+
+
+class Eventually(Protocol):
+    """Waits until a condition holds."""
+
+    def __call__(self, condition: Callable[[], T], timeout_s: float = 5.0) -> T: ...
+
+
+def wait_until(condition: Callable[[], T], timeout_s: float = 5.0) -> T:
+    """Return the first true value of ``condition``; fail after ``timeout_s``."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not true within {timeout_s} s: last value {value!r}")
+        time.sleep(0.002)
+
+
+@pytest.fixture
+def eventually() -> Eventually:
+    """Return ``eventually(condition, timeout_s)``: the first true value, or a failure."""
+    return wait_until
+
+
+@pytest.fixture(scope="session", autouse=True)
+def private_temp(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Give this session a temporary folder of its own, so that its leftovers can be told apart.
+
+    It is short, because sockets live in it, and child processes inherit it.
+    """
+    tmp_path_factory.getbasetemp()  # pytest's own folder stays where it is usually looked for
+    before = tempfile.tempdir, os.environ.get("TMPDIR")
+    with tempfile.TemporaryDirectory(prefix="lt-") as folder:
+        tempfile.tempdir = os.environ["TMPDIR"] = folder
+        try:
+            yield Path(folder)
+        finally:
+            tempfile.tempdir = before[0]
+            if before[1] is None:
+                del os.environ["TMPDIR"]
+            else:
+                os.environ["TMPDIR"] = before[1]
+
+
+@pytest.fixture(autouse=True)
+def leak_guard(private_temp: Path) -> Iterator[None]:
+    """Fail a test that leaves a thread, a process, a segment or a socket folder behind."""
+    before = _belongings(private_temp)
+    yield
+    deadline = time.monotonic() + _SETTLE_S
+    while left := sorted(_belongings(private_temp) - before):
+        if time.monotonic() > deadline:
+            pytest.fail("left behind by this test:\n  " + "\n  ".join(left), pytrace=False)
+        time.sleep(0.01)
+
+
+def _belongings(temp: Path) -> set[str]:
+    return _threads() | _children() | _segments() | {f"folder {p}" for p in temp.glob("ldn-*")}
+
+
+def _threads() -> set[str]:
+    """Return the living threads, without nameless daemon threads: libraries keep those for good."""
+    return {
+        f"thread {thread.name} ({thread.ident})"
+        for thread in threading.enumerate()
+        if not (thread.daemon and _UNNAMED_THREAD.fullmatch(thread.name))
+    }
+
+
+def _children() -> set[str]:
+    return {
+        f"process {child.pid} {command}"
+        for child in psutil.Process().children()
+        if "multiprocessing.resource_tracker" not in (command := _command(child))
+    }
+
+
+def _command(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())[:120] or f"({process.status()})"
+    except psutil.Error:
+        return "(ended)"
+
+
+def _segments() -> set[str]:
+    """Return the segments of this process, and those whose owner is dead (a child's, then)."""
+    if not _SHM_DIR.is_dir():
+        return set()
+    found = ((path, _SEGMENT.fullmatch(path.name)) for path in _SHM_DIR.glob("ldn_*"))
+    return {f"segment {path}" for path, name in found if name and _is_ours_or_dead(int(name[1]))}
+
+
+def _is_ours_or_dead(pid: int) -> bool:
+    return pid == os.getpid() or not psutil.pid_exists(pid)
