@@ -19,16 +19,16 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from card_markdown import write_card
+from card_pictures import FMD_NOTICE, write_panel
+from livedenoise.imaging.classical import gat_nlm
 from rich.console import Console
 from rich.progress import track
 from scipy.ndimage import gaussian_filter
 from skimage.metrics import structural_similarity
 
-from card_markdown import write_card
-from card_pictures import FMD_NOTICE, write_panel
 from livedenoise.core.constants import CameraConstants
 from livedenoise.engines.package import ModelPackage, read_package
-from livedenoise.imaging.classical import gat_nlm
 from livedenoise.imaging.noise_fit import fit_constants
 from livedenoise.imaging.scenes import SceneKind, render_scene
 from livedenoise.imaging.transforms import CountsTransform, quantise

@@ -1,0 +1,150 @@
+"""End-to-end runs of the live plane at the rates it must hold: the daemon with real stages.
+
+Each case is one run of ``livedenoise run`` in a fresh process on a generated configuration, so that
+start-up is part of what is measured. Used by ``tools/benchmark.py``.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+RAM_DISK = Path("/dev/shm")  # noqa: S108  (recording to RAM takes the disk out of the measurement)
+
+
+class Case(msgspec.Struct, frozen=True, kw_only=True):
+    """One run: a square simulated camera, an engine, and what must hold."""
+
+    name: str
+    size_px: int
+    rate_hz: float
+    seconds: float
+    engine: str
+    record: bool
+    target: str
+
+
+CASES = (
+    Case(
+        name="identity, 2048x2048 at 50 fps, recording to RAM",
+        size_px=2048,
+        rate_hz=50,
+        seconds=15,
+        engine="identity",
+        record=True,
+        target="nothing dropped",
+    ),
+    Case(
+        name="identity, 2048x2048 at 100 fps, not recording",
+        size_px=2048,
+        rate_hz=100,
+        seconds=60,
+        engine="identity",
+        record=False,
+        target="nothing dropped",
+    ),
+    Case(
+        name="realtime-m on the CPU, 512x512 at 50 fps, recording",
+        size_px=512,
+        rate_hz=50,
+        seconds=60,
+        engine="auto",
+        record=True,
+        target="every frame denoised, camera_to_denoised p99 under 40 ms",
+    ),
+)
+
+
+def run_case(case: Case, seconds: float | None = None) -> dict[str, Any]:
+    """Run one case and return its figures; ``seconds`` shortens it."""
+    with tempfile.TemporaryDirectory(dir=RAM_DISK if RAM_DISK.is_dir() else None) as folder:
+        config = Path(folder) / "case.toml"
+        config.write_text(_toml(case), encoding="utf-8")
+        started = time.perf_counter()
+        summary = livedenoise(
+            ["run", str(config), "--seconds", str(seconds or case.seconds), "--json"], Path(folder)
+        )
+        wall_s = time.perf_counter() - started
+    return {
+        "case": case.name,
+        "target": case.target,
+        "met": _met(case, summary),
+        "wall_s": wall_s,
+        "first_denoised_s": summary["first_denoised_s"],
+        **{key: summary[key] for key in _KEPT},
+    }
+
+
+def livedenoise(arguments: Sequence[str], folder: Path) -> dict[str, Any]:
+    """Run the command line in ``folder`` and return the object it prints.
+
+    Raises
+    ------
+    RuntimeError
+        If it does not end with exit code 0.
+    """
+    command = [sys.executable, "-m", "livedenoise", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
+    if done.returncode != 0:
+        raise RuntimeError(f"{' '.join(command)}: exit code {done.returncode}\n{done.stderr}")
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+_KEPT = (
+    "captured",
+    "lost_at_camera",
+    "recorded",
+    "denoised",
+    "passthrough",
+    "skipped",
+    "dropped",
+    "fps_in",
+    "fps_out",
+    "mb_per_s",
+    "latency_ms",
+    "conserved",
+    "engine",
+    "precision",
+    "model_hash",
+)
+
+
+def _met(case: Case, summary: dict[str, Any]) -> bool:
+    lost = summary["lost_at_camera"] + summary["skipped"] + summary["passthrough"]
+    lost += sum(sum(r.values()) for s, r in summary["dropped"].items() if s == "acquire")
+    recorded = not case.record or summary["recorded"] == summary["captured"]
+    if lost or not recorded or not summary["conserved"]:
+        return False
+    p99 = float(summary["latency_ms"]["camera_to_denoised"]["p99"])
+    return case.engine == "identity" or p99 < 2e3 / case.rate_hz
+
+
+def _toml(case: Case) -> str:
+    return f"""
+name = "case"
+[[camera]]
+kind = "simulated"
+name = "sim"
+exposure_us = {int(0.9e6 / case.rate_hz)}
+rate_hz = {float(case.rate_hz)}
+pool_frames = {64 if case.size_px <= 512 else 8}
+[camera.sensor]
+width_px = {case.size_px}
+height_px = {case.size_px}
+line_time_us = {0.8e6 / case.rate_hz / case.size_px}
+[camera.scene]
+photons_per_s = 3000.0
+[denoise]
+engine = "{case.engine}"
+[record]
+raw = {str(case.record).lower()}
+"""
