@@ -16,6 +16,7 @@ from typing import Protocol, TypeVar
 
 import psutil
 import pytest
+from waiting import wait_until
 
 T = TypeVar("T")
 _SETTLE_S = 2.0
@@ -28,18 +29,6 @@ class Eventually(Protocol):
     """Waits until a condition holds."""
 
     def __call__(self, condition: Callable[[], T], timeout_s: float = 5.0) -> T: ...
-
-
-def wait_until(condition: Callable[[], T], timeout_s: float = 5.0) -> T:
-    """Return the first true value of ``condition``; fail after ``timeout_s``."""
-    deadline = time.monotonic() + timeout_s
-    while True:
-        value = condition()
-        if value:
-            return value
-        if time.monotonic() > deadline:
-            raise AssertionError(f"not true within {timeout_s} s: last value {value!r}")
-        time.sleep(0.002)
 
 
 @pytest.fixture

@@ -121,7 +121,6 @@ class Stream:
             reader.request_attach()
             identity = reader._socket.get(zmq.IDENTITY)
             self.serve_until(lambda: self.identity_of(name) == identity)
-            reader.read(0)
         return reader
 
     def identity_of(self, reader: str) -> bytes:

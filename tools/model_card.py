@@ -222,7 +222,7 @@ def judge_fmd(folder: Path, methods: dict[str, Denoise]) -> tuple[dict[str, Any]
 
     frames = tifffile.imread(folder / "raw.tif")
     truth = tifffile.imread(folder / "gt.tif").astype(np.float64)
-    constants = fit_constants(frames[:16])
+    constants = fit_constants(frames[:16], bit_depth=8)
     scores: dict[str, list[list[float]]] = {}
     picture: dict[str, Image] = {}
     for index in FMD_FRAMES:

@@ -26,6 +26,7 @@ from livedenoise.core.errors import (
     EXIT_INTERNAL,
     EXIT_OK,
     EXIT_RECORD,
+    CameraError,
     LiveDenoiseError,
 )
 from livedenoise.core.status import StatusSnapshot
@@ -39,7 +40,7 @@ from livedenoise.engines.package import resolve_model
 from livedenoise.record.run_folder import RunFolder, create_run_folder
 
 _POLL_MS = 20
-_SEVERITY = (EXIT_INTERNAL, EXIT_RECORD, EXIT_CAMERA, EXIT_DENOISER)
+_SEVERITY = (EXIT_RECORD, EXIT_CAMERA, EXIT_DENOISER, EXIT_INTERNAL)
 
 OnStatus = Callable[[StatusSnapshot], None]
 
@@ -68,6 +69,7 @@ class Daemon:
         self._facts: dict[str, plan.CameraFacts] = {}
         self._rings: list[Ring] = []
         self._told_dead: set[str] = set()
+        self._told_stalled: set[str] = set()
         self._rates = Rates()
         self._stages: Stages | None = None
         self._started_ns = 0
@@ -130,6 +132,7 @@ class Daemon:
         while not all(handle.over for handle in stages.handles.values()):
             stages.pump(_POLL_MS)
             self._follow_deaths(stages)
+            self._follow_stalls(stages)
             self._follow_stop(stages)
             if on_status is not None and now_ns() >= next_status_ns:
                 next_status_ns = now_ns() + interval_ns
@@ -180,6 +183,40 @@ class Daemon:
                 reader = stages.get(kind, handle.camera)
                 if reader is not None:
                     stages.send(reader, wire.Stop(drain=True))
+
+    def _follow_stalls(self, stages: Stages) -> None:
+        """Stop a camera that delivers nothing, kill a denoiser that hangs, report a slow disk."""
+        for handle in stages.handles.values():
+            idle_s = (now_ns() - max(handle.t_step_ns, handle.busy_until_ns)) * 1e-9
+            if handle.over or handle.name in self._told_stalled:
+                continue
+            if idle_s < self._stall_limit_s(handle):
+                continue
+            self._told_stalled.add(handle.name)
+            if handle.kind == "acquire":
+                self._note_error(
+                    CameraError(
+                        f"camera {handle.camera}: no frame for {idle_s:.1f} s",
+                        "check the camera; status.stall_timeout_s sets how long is waited",
+                    )
+                )
+                stages.send(handle, wire.Stop(drain=True))
+                self._stopped_ns = self._stopped_ns or now_ns()
+            elif handle.kind == "denoise":
+                self._errors.append(f"stage {handle.name} has not moved for {idle_s:.1f} s: killed")
+                handle.process.kill()
+            else:
+                self._notes.append(f"stage {handle.name} had not moved for {idle_s:.1f} s")
+
+    def _stall_limit_s(self, handle: StageHandle) -> float:
+        limit_s = self._config.status.stall_timeout_s
+        if handle.kind != "acquire":
+            return limit_s
+        prepared = self._facts[handle.camera].prepared
+        if prepared.lossless:
+            # It waits for the slowest reader, however long that takes.
+            return float("inf")
+        return limit_s + 3e-9 * prepared.period_ns + 1e-6 * prepared.exposure_us
 
     def _shut_down(self, stages: Stages) -> None:
         for handle in stages.handles.values():

@@ -59,6 +59,9 @@ class BlockStatistics(msgspec.Struct, frozen=True, kw_only=True):
     direct, high_pass : ndarray of float64
         Noise variance of one frame in counts squared, see the module. From a single image
         ``direct`` holds the structure as well.
+    mid_pass : ndarray of float64
+        The same as ``high_pass`` with the second difference [1, -2, 1] / sqrt(6): more, where the
+        noise is correlated over neighbouring pixels.
     structure : ndarray of float64
         ``direct`` over ``high_pass`` of the eight blocks around: about the same everywhere for a
         static scene, larger where something moves. The block's own noise is not in it.
@@ -66,8 +69,8 @@ class BlockStatistics(msgspec.Struct, frozen=True, kw_only=True):
         Blocks that touch the top of the range, or lie at zero for more than 1 % of their pixels.
     n_pairs, n_frames : int
         Pairs averaged (1 for a single image) and frames read.
-    lag_frames : int
-        Distance of the two frames of a pair; 0 for a single image.
+    single : bool
+        True for a single image.
     lag1 : ndarray (2, n_blocks)
         Lag-1 autocorrelation of d along x and along y in each block, from up to four pairs.
     """
@@ -75,12 +78,13 @@ class BlockStatistics(msgspec.Struct, frozen=True, kw_only=True):
     level: FloatArray
     direct: FloatArray
     high_pass: FloatArray
+    mid_pass: FloatArray
     structure: FloatArray
     clipped: npt.NDArray[np.bool_]
     lag1: FloatArray
     n_pairs: int
     n_frames: int
-    lag_frames: int
+    single: bool
 
     @property
     def n_pixels(self) -> int:
@@ -91,12 +95,12 @@ class BlockStatistics(msgspec.Struct, frozen=True, kw_only=True):
         """Return the statistics of the blocks where ``keep`` is true."""
         chosen = {
             name: getattr(self, name)[..., keep]
-            for name in ("level", "direct", "high_pass", "structure", "clipped", "lag1")
+            for name in ("level", "direct", "high_pass", "mid_pass", "structure", "clipped", "lag1")
         }
         return msgspec.structs.replace(self, **chosen)
 
 
-def block_statistics(frames: Sequence[Frame], *, bit_depth: int, lag: int = 1) -> BlockStatistics:
+def block_statistics(frames: Sequence[Frame], *, bit_depth: int) -> BlockStatistics:
     """Return the statistics of a sample of at most about two million pixels.
 
     Parameters
@@ -105,8 +109,6 @@ def block_statistics(frames: Sequence[Frame], *, bit_depth: int, lag: int = 1) -
         Counts; both sides at least 12 px. One frame is treated as a single image.
     bit_depth : int
         Valid bits of integer frames; ignored for float ones.
-    lag : int
-        Distance of the two frames of a pair; more than 1 for frames that share their noise.
 
     Raises
     ------
@@ -118,34 +120,31 @@ def block_statistics(frames: Sequence[Frame], *, bit_depth: int, lag: int = 1) -
         raise ValueError(f"frames of {shape} are smaller than {MIN_SIDE_PX} px")
     windows = sample_windows((shape[0], shape[1]))
     sampled = sum((w[0].stop - w[0].start) * (w[1].stop - w[1].start) for w in windows)
-    pairs = choose_pairs(len(frames), lag, max(1, PIXEL_BUDGET // sampled))
+    pairs = choose_pairs(len(frames), max(1, PIXEL_BUDGET // sampled))
     limits = _clip_limits(frames, windows, bit_depth)
     parts = [_window_statistics(frames, pairs, window, limits) for window in windows]
     joined = {name: np.concatenate([p[name] for p in parts], axis=-1) for name in parts[0]}
-    single = len(frames) == 1
-    used = {index for pair in pairs for index in pair}
     return BlockStatistics(
         **joined,
         n_pairs=len(pairs),
-        n_frames=len(used),
-        lag_frames=0 if single else lag,
+        n_frames=len({index for pair in pairs for index in pair}),
+        single=len(frames) == 1,
     )
 
 
-def choose_pairs(n_frames: int, lag: int, most: int) -> list[tuple[int, int]]:
-    """Return pairs of frame numbers ``lag`` apart, at most ``most``, spread over the recording.
+def choose_pairs(n_frames: int, most: int) -> list[tuple[int, int]]:
+    """Return at most ``most`` pairs of neighbouring frame numbers, spread over the recording.
 
     Pairs share no frame while there are enough of them. A single frame is paired with itself.
     """
     if n_frames == 1:
         return [(0, 0)]
-    starts = np.arange(n_frames - lag)
-    disjoint = starts[starts % (2 * lag) < lag]
-    if len(disjoint) >= min(most, 8):
-        starts = disjoint
+    starts = np.arange(n_frames - 1)
+    if len(starts[::2]) >= min(most, 8):
+        starts = starts[::2]
     if len(starts) > most:
         starts = starts[np.linspace(0, len(starts) - 1, most).round().astype(int)]
-    return [(int(s), int(s) + lag) for s in starts]
+    return [(int(s), int(s) + 1) for s in starts]
 
 
 def sample_windows(shape: tuple[int, int]) -> list[tuple[slice, slice]]:
@@ -196,11 +195,12 @@ def _window_statistics(
         difference = (second - first) / np.float32(np.sqrt(2))
     level = blocks(0.5 * (first + second)).mean(axis=(0, 3, 4), dtype=np.float64)
     direct, lag1 = _direct(blocks(difference))
-    high_pass = _high_pass_variance(difference)
+    mid_pass, high_pass = _filtered_variances(difference)
     values = {
         "level": level,
         "direct": direct,
         "high_pass": high_pass,
+        "mid_pass": mid_pass,
         "structure": _around(direct) / np.maximum(_around(high_pass), 1e-12),
         "clipped": _clipped(first, second, limits),
     }
@@ -232,11 +232,16 @@ def _direct(cut: Image) -> tuple[FloatArray, FloatArray]:
     return direct, np.stack([along_x, along_y]) / power + 1.0 / DIRECT_DOF
 
 
-def _high_pass_variance(difference: Image) -> FloatArray:
-    filtered = _second_difference(_second_difference(difference, 2), 2)
-    filtered = _second_difference(_second_difference(filtered, 1), 1)
-    power = np.square(_cut(filtered), dtype=np.float32).mean(axis=(0, 3, 4), dtype=np.float64)
-    return np.asarray(power / 70.0**2, dtype=np.float64)
+def _filtered_variances(difference: Image) -> tuple[FloatArray, FloatArray]:
+    """Return block mean squares of the second and the fourth difference along both axes."""
+    second = _second_difference(_second_difference(difference, 2), 1)
+    fourth = _second_difference(_second_difference(second, 2), 1)
+    return _block_power(second[:, 1:-1, 1:-1]) / 6.0**2, _block_power(fourth) / 70.0**2
+
+
+def _block_power(filtered: Image) -> FloatArray:
+    power = np.square(_cut(filtered)).mean(axis=(0, 3, 4), dtype=np.float64)
+    return np.asarray(power, dtype=np.float64)
 
 
 def _second_difference(stack: Image, axis: int) -> Image:

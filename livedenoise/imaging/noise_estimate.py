@@ -14,7 +14,6 @@ no patch PCA, but a filter that structure does not pass.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 import msgspec
 import numpy as np
@@ -29,11 +28,10 @@ from livedenoise.imaging.noise_blocks import (
     BlockStatistics,
     block_statistics,
 )
-from livedenoise.imaging.noise_line import fit_line, level_bins
+from livedenoise.imaging.noise_line import fit_line
+from livedenoise.imaging.noise_method import MIN_BLOCKS, NoiseMethod, choose_method, quiet_blocks
 
-NoiseMethod = Literal["frame pairs", "moving frame pairs", "single image", "pixels"]
-
-MIN_BLOCKS = 16
+SHARED_NOISE_RATIO = 1.3
 QUANTISATION_ADU2 = 1.0 / 12.0
 """Variance added by rounding to whole counts (Sheppard; holds from about 0.4 counts of noise)."""
 
@@ -60,13 +58,14 @@ class NoiseFit(msgspec.Struct, frozen=True, kw_only=True):
         Frames read and pixel differences used.
     lag1_x, lag1_y : float
         Lag-1 autocorrelation of the noise along x and y, from the quietest blocks: 0 for white
-        noise. From a single image an upper limit, since faint structure adds to it.
+        noise. An upper limit where the scene moves and from a single image: faint structure adds.
     correlation_factor : float
-        Per-pixel variance over high-pass variance: 1 for white noise.
+        Per-pixel variance of the noise over its high-pass variance: 1 for white noise.
     clipped_fraction : float
         Part of the blocks that touch zero or the top of the range.
-    lag_frames : int
-        Distance of the subtracted frames; above 1 where neighbours share their noise.
+    shared_noise : bool
+        Neighbouring frames share their noise (a running average, say), so that their difference
+        says too little: one frame was read as a single image.
     method : str
         ``frame pairs``, ``moving frame pairs`` (high-pass), ``single image`` (high-pass), or
         ``pixels`` (image too small for blocks: one variance for all levels).
@@ -87,7 +86,7 @@ class NoiseFit(msgspec.Struct, frozen=True, kw_only=True):
     lag1_y: float
     correlation_factor: float
     clipped_fraction: float
-    lag_frames: int
+    shared_noise: bool
     method: NoiseMethod
     level_means: tuple[float, ...]
     level_variances: tuple[float, ...]
@@ -113,16 +112,16 @@ def fit_noise(frames: npt.NDArray[np.generic] | Sequence[Frame], *, bit_depth: i
     if min(stack[0].shape) < MIN_SIDE_PX:
         return _fit_pixels(stack)
     statistics = block_statistics(stack, bit_depth=bit_depth)
-    lag = len(stack) // 2
-    if lag >= 3 and _neighbours_share_noise(statistics, stack, lag):
-        statistics = block_statistics(stack, bit_depth=bit_depth, lag=lag)
+    shared = _neighbours_share_noise(statistics, stack, bit_depth)
+    if shared:
+        statistics = block_statistics(stack[:1], bit_depth=bit_depth)
     clipped = float(statistics.clipped.mean())
     usable = ~statistics.clipped
     if np.count_nonzero(usable) >= 4 * MIN_BLOCKS:
         statistics = statistics.subset(usable)
     if statistics.level.size < MIN_BLOCKS:
         return _fit_pixels(stack)
-    return _fit_blocks(stack, statistics, clipped)
+    return _fit_blocks(stack[0], statistics, clipped, shared)
 
 
 def distinct_frames(frames: npt.NDArray[np.generic] | Sequence[Frame]) -> list[Frame]:
@@ -148,29 +147,33 @@ def distinct_frames(frames: npt.NDArray[np.generic] | Sequence[Frame]) -> list[F
     return kept
 
 
-def _neighbours_share_noise(statistics: BlockStatistics, stack: list[Frame], lag: int) -> bool:
+def _neighbours_share_noise(
+    statistics: BlockStatistics, stack: list[Frame], bit_depth: int
+) -> bool:
     """Return whether distant frames differ more than neighbours: a running average, say.
 
     Judged on the quieter half of the blocks and on the high-pass part, which motion hardly enters.
     """
-    far = block_statistics([stack[0], stack[lag]], bit_depth=16)
+    if len(stack) < 6:
+        return False
+    far = block_statistics([stack[0], stack[len(stack) // 2]], bit_depth=bit_depth)
     quiet = statistics.structure <= np.median(statistics.structure)
-    near_power = float(np.median(statistics.high_pass[quiet]))
-    far_power = float(np.median(far.high_pass[quiet]))
-    return far_power > 1.3 * near_power
+    near_power = float(statistics.high_pass[quiet].mean())
+    return float(far.high_pass[quiet].mean()) > SHARED_NOISE_RATIO * near_power
 
 
-def _fit_blocks(stack: list[Frame], statistics: BlockStatistics, clipped: float) -> NoiseFit:
+def _fit_blocks(
+    frame: Frame, statistics: BlockStatistics, clipped: float, shared: bool
+) -> NoiseFit:
     quiet = quiet_blocks(statistics)
-    n_level = float(BLOCK_PIXELS * statistics.n_frames)
-    method, factor = _choose_method(statistics, quiet)
+    method, factor = choose_method(statistics, quiet)
     if method == "frame pairs":
         variance, dof = statistics.direct, float(DIRECT_DOF * statistics.n_pairs)
     else:
-        scale = 1.0 if method == "single image" else factor
-        variance, dof = scale * statistics.high_pass, HIGH_PASS_DOF * statistics.n_pairs
+        variance, dof = factor * statistics.high_pass, HIGH_PASS_DOF * statistics.n_pairs
+    n_level = float(BLOCK_PIXELS * statistics.n_frames)
     line = fit_line(statistics.level, variance, dof=dof, n_level=n_level)
-    rounding = QUANTISATION_ADU2 if stack[0].dtype.kind == "u" else 0.0
+    rounding = QUANTISATION_ADU2 if frame.dtype.kind == "u" else 0.0
     lag1 = statistics.lag1[:, quiet].mean(axis=1)
     sigma = float(np.sqrt(max(np.median(line.level_variances), 0.0)))
     return NoiseFit(
@@ -178,7 +181,7 @@ def _fit_blocks(stack: list[Frame], statistics: BlockStatistics, clipped: float)
         slope_error_adu=line.slope_error,
         intercept_adu2=line.intercept - rounding,
         offset_adu=float(np.quantile(statistics.level, 0.01)),
-        range_adu=_signal_range(stack[0], statistics.level, sigma),
+        range_adu=_signal_range(frame, statistics.level, sigma),
         sigma_adu=sigma,
         r2=line.r2,
         n_frames=statistics.n_frames,
@@ -187,60 +190,11 @@ def _fit_blocks(stack: list[Frame], statistics: BlockStatistics, clipped: float)
         lag1_y=float(lag1[1]),
         correlation_factor=factor,
         clipped_fraction=clipped,
-        lag_frames=statistics.lag_frames,
+        shared_noise=shared,
         method=method,
         level_means=line.level_means,
         level_variances=line.level_variances,
     )
-
-
-def quiet_blocks(statistics: BlockStatistics) -> npt.NDArray[np.int_]:
-    """Return the blocks around which least moves (or, in one image, least is to be seen).
-
-    At least the quietest 5 %; more, up to all, while the ratio of direct to high-pass variance
-    of the chosen blocks does not rise beyond its own error. The choice is made on the
-    neighbours of a block, so its own noise does not bias what is then measured in it.
-    """
-    order = np.argsort(statistics.structure, kind="stable")
-    total = len(order)
-    count = min(total, max(MIN_BLOCKS, total // 20))
-    base, error = _ratio(statistics, order[:count])
-    while count < total:
-        more = min(total, 2 * count)
-        ratio, _ = _ratio(statistics, order[:more])
-        if ratio > base + max(2.5 * error, 0.01 * base):
-            break
-        count = more
-    return order[:count]
-
-
-def _ratio(statistics: BlockStatistics, chosen: npt.NDArray[np.int_]) -> tuple[float, float]:
-    """Return direct over high-pass variance of the chosen blocks, and its standard error."""
-    high_pass = max(float(statistics.high_pass[chosen].sum()), 1e-12)
-    ratio = float(statistics.direct[chosen].sum()) / high_pass
-    samples = len(chosen) * statistics.n_pairs
-    return ratio, ratio * float(
-        np.sqrt(2.0 / (DIRECT_DOF * samples) + 2.0 / (HIGH_PASS_DOF * samples))
-    )
-
-
-def _choose_method(
-    statistics: BlockStatistics, quiet: npt.NDArray[np.int_]
-) -> tuple[NoiseMethod, float]:
-    """Return how to read the variance, and per-pixel over high-pass variance of the noise.
-
-    A scene holds still when that ratio is the same at every level: only then is the difference
-    of two frames nothing but noise.
-    """
-    factor, _ = _ratio(statistics, quiet)
-    if statistics.lag_frames == 0:
-        return "single image", factor
-    order = np.argsort(statistics.level, kind="stable")
-    for part in level_bins(len(order)):
-        ratio, error = _ratio(statistics, order[part])
-        if ratio > factor * 1.05 + 3.0 * error:
-            return "moving frame pairs", factor
-    return "frame pairs", factor
 
 
 def _signal_range(frame: Frame, level: npt.NDArray[np.float64], sigma: float) -> float:
@@ -274,7 +228,7 @@ def _fit_pixels(stack: list[Frame]) -> NoiseFit:
         lag1_y=0.0,
         correlation_factor=1.0,
         clipped_fraction=0.0,
-        lag_frames=1 if len(values) > 1 else 0,
+        shared_noise=False,
         method="pixels",
         level_means=(float(mean.mean()),),
         level_variances=(variance,),

@@ -136,18 +136,14 @@ def _source(fit: NoiseFit) -> str:
 
 
 def _remarks(fit: NoiseFit) -> str:
-    upper = " at most" if fit.n_frames == 1 else ""
-    remarks = [f"noise lag-1 correlation{upper} x {fit.lag1_x:.2f}, y {fit.lag1_y:.2f}"]
-    if max(fit.lag1_x, fit.lag1_y) > CORRELATED:
-        remarks.append(
-            "the noise may be spatially correlated: expect it to be underestimated"
-            if fit.n_frames == 1
-            else "SPATIALLY CORRELATED noise: expect grain to remain"
-        )
-    if fit.lag_frames > 1:
-        remarks.append(
-            f"neighbouring frames share noise (averaged?): frames {fit.lag_frames} apart compared"
-        )
+    still = fit.method == "frame pairs"
+    limit = "" if still else " at most"
+    remarks = [f"noise lag-1 correlation{limit} x {fit.lag1_x:.2f}, y {fit.lag1_y:.2f}"]
+    correlated = max(fit.lag1_x, fit.lag1_y) > CORRELATED
+    if correlated and (still or fit.correlation_factor > 1.0 + CORRELATED):
+        remarks.append("SPATIALLY CORRELATED noise, expect grain to remain")
+    if fit.shared_noise:
+        remarks.append("neighbouring frames share noise (averaged?), so one frame was used")
     if fit.clipped_fraction > 0.01:
         remarks.append(f"{100 * fit.clipped_fraction:.0f} % of the image touches zero or the top")
     return "; ".join(remarks)

@@ -61,6 +61,10 @@ class StageProcess:
         except subprocess.TimeoutExpired:
             return None
 
+    def kill(self) -> None:
+        """End it at once: for a stage that hangs."""
+        self._popen.kill()
+
     def end(self) -> int:
         """Close the tie, then terminate, then kill; return the exit code. Idempotent."""
         # Nothing is buffered since the flush at birth, so closing cannot meet a broken pipe.

@@ -16,7 +16,8 @@ from livedenoise.engines.identity import IdentityEngine
 from livedenoise.engines.onnxruntime_backend import OnnxRuntimeEngine
 from livedenoise.engines.openvino_backend import OpenVinoEngine
 from livedenoise.engines.package import resolve_model, shipped_models
-from livedenoise.testing.engine_kit import CONSTANTS, EngineKit, ModelEngineKit, Opened, make_frame
+from livedenoise.testing.engine_kit import CONSTANTS, EngineKit, Opened, make_frame
+from livedenoise.testing.engine_model_kit import ModelEngineKit
 from livedenoise.testing.tiny_package import write_tiny_package
 
 needs_onnxruntime = pytest.mark.skipif(

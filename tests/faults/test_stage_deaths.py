@@ -74,6 +74,27 @@ def test_camera_disconnect_is_exit_code_3_and_the_recording_is_complete(start: S
     assert raw_pages(summary.run_dir) == 50
 
 
+def test_camera_stall_is_exit_code_3_with_what_was_captured(start: Start) -> None:
+    config = small_config(
+        camera={"faults": {"stall_at_frame": 50, "stall_s": 60.0}},
+        status={"report_ms": 50, "stall_timeout_s": 0.5, "drain_timeout_s": 5.0},
+    )
+    summary = start(config, frames=200).result()
+    assert summary.exit_code == 3
+    assert any("no frame for" in error for error in summary.errors)
+    assert summary.captured == summary.recorded == 50
+
+
+def test_hung_denoiser_is_killed_and_raw_is_complete(start: Start) -> None:
+    config = small_config(status={"report_ms": 50, "stall_timeout_s": 1.0})
+    run = start(config, frames=600)
+    run.until(lambda s: s.streams[0].denoised > 20)
+    os.kill(run.daemon.stage_pids()["denoise.sim"], signal.SIGSTOP)
+    summary = run.result()
+    assert summary.exit_code == 4
+    assert summary.captured == summary.recorded == 600
+
+
 def test_frame_beyond_the_slot_ends_the_run_with_exit_code_3(start: Start) -> None:
     config = small_config(camera={"faults": {"resize_at_frame": 30, "resize_to": [640, 480]}})
     summary = start(config, frames=100).result()

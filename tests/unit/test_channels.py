@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import zmq
 from stream_kit import EAGER, FOR_EVER_NS, Stream, open_stream, pixels_of, read_frame
+from waiting import wait_until
 
 from livedenoise.bus import wire
 from livedenoise.bus.backlog import Latest, Lossless
@@ -19,8 +20,6 @@ from livedenoise.bus.slots import Grant
 from livedenoise.bus.writer import MAX_LOSSLESS_READERS
 from livedenoise.core.clock import ManualClock
 from livedenoise.core.errors import BusError
-
-from conftest import wait_until  # isort: skip
 
 
 @pytest.fixture

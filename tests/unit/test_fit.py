@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -20,6 +21,16 @@ from livedenoise.train.fit import (  # noqa: E402
     patch_errors,
 )
 from livedenoise.train.networks import KSigmaUNet  # noqa: E402
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Tiny work is slower on several threads, most of all on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
 
 SETTINGS = FitSettings(steps=12, batch=4, patch_px=32, seed=3)
 
