@@ -29,18 +29,19 @@ from livedenoise.hardware import find_config
 from livedenoise.view.status import render
 
 mpl.use("Agg")
-from matplotlib import pyplot as plt  # noqa: E402  (the backend is chosen first)
+from matplotlib import pyplot as plt
 
 IMAGES = Path(__file__).resolve().parents[1] / "docs" / "images"
 Image = npt.NDArray[Any]
 
 NOTICE = """# Sources of real.png
 
-Top: lysosomes of a live cell, spinning disk. MIT licence, github.com/BoHuangLab/Transfer-Learning-Denoising.
+Top: lysosomes of a live cell, spinning disk. MIT licence,
+github.com/BoHuangLab/Transfer-Learning-Denoising.
 
-Bottom: nuclei of fixed BPAE cells, confocal, field of view 1 of the FMD data set: Y. Zhang et al., "A
-Poisson-Gaussian Denoising Dataset with Real Fluorescence Microscopy Images", CVPR 2019. Licence CC BY-SA
-4.0; this picture, adapted from it (cropped, denoised, scaled), is under the same licence.
+Bottom: nuclei of fixed BPAE cells, confocal, field of view 1 of the FMD data set: Y. Zhang et al.,
+"A Poisson-Gaussian Denoising Dataset with Real Fluorescence Microscopy Images", CVPR 2019. Licence
+CC BY-SA 4.0; this picture, adapted from it (cropped, denoised, scaled), is under the same licence.
 """
 
 

@@ -99,7 +99,7 @@ class RecordedFrames(ABC):
         self.path = path
         self.shape = shape
         self.dtype = pixels.served
-        self.bit_depth = facts.bit_depth or pixels.bits
+        self.bit_depth = facts.bit_depth if 0 < facts.bit_depth < pixels.bits else pixels.bits
         self.n_frames = n_frames
         self.period_ns = facts.period_ns
         self.exposure_us = facts.exposure_us

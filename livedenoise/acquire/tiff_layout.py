@@ -120,8 +120,8 @@ def _check_grey(page: Any, path: Path) -> None:  # noqa: ANN401  (TiffPage or Ti
 def _stored_dtype(page: Any, tiff: tifffile.TiffFile) -> np.dtype[Any] | None:  # noqa: ANN401
     if page.dtype is None:
         return None
-    dtype = np.dtype(page.dtype)
-    return dtype.newbyteorder(tiff.byteorder)
+    dtype: np.dtype[Any] = np.dtype(page.dtype).newbyteorder(tiff.byteorder)
+    return dtype
 
 
 def _places(
@@ -148,13 +148,17 @@ def _plain_offsets(part: Any, tiff: tifffile.TiffFile) -> npt.NDArray[np.int64] 
     if part.parent is not tiff or not key.is_final:
         return None
     if part.dataoffset is not None:
-        n_bytes = prod(part.get_shape(squeeze=False)) * (key.bitspersample // 8)
-        return np.arange(part.dataoffset, part.dataoffset + n_bytes, frame_bytes, np.int64)
+        n_planes = prod(part.get_shape(squeeze=False)) // (key.imagelength * key.imagewidth)
+        return _every(frame_bytes, n_planes) + int(part.dataoffset)
     pages = list(part)
     if not all(page is not None and page.parent is tiff and _is_joined(page) for page in pages):
         return None
     first = np.array([page.dataoffsets[0] for page in pages], np.int64)
-    return (first[:, None] + np.arange(key.samplesperpixel) * frame_bytes).reshape(-1)
+    return (first[:, None] + _every(frame_bytes, key.samplesperpixel)).reshape(-1)
+
+
+def _every(frame_bytes: int, count: int) -> npt.NDArray[np.int64]:
+    return np.arange(count, dtype=np.int64) * frame_bytes
 
 
 def _is_joined(page: Any) -> bool:  # noqa: ANN401

@@ -263,6 +263,7 @@ class Daemon:
             errors=self._errors,
             notes=self._notes,
             first_denoised_s=(min(first_ns) - self._born_ns) * 1e-9 if first_ns else -1.0,
+            first_denoised_ns=int(min(first_ns)) if first_ns else -1,
         )
         self._folder.write_summary(msgspec.to_builtins(summary))
         return summary

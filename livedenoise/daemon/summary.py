@@ -54,7 +54,11 @@ class StreamSummary(msgspec.Struct, kw_only=True):
 
 
 class Summary(msgspec.Struct, kw_only=True):
-    """Totals of a run; the object ``--json`` prints."""
+    """Totals of a run; the object ``--json`` prints.
+
+    ``first_denoised_s`` counts from the daemon's birth, ``first_denoised_ns`` is ``core.clock``;
+    -1 when no frame was denoised.
+    """
 
     captured: int
     lost_at_camera: int
@@ -80,6 +84,7 @@ class Summary(msgspec.Struct, kw_only=True):
     errors: list[str]
     notes: list[str]
     first_denoised_s: float
+    first_denoised_ns: int
     streams: list[StreamSummary]
 
 
@@ -130,6 +135,7 @@ def run_summary(
     errors: list[str],
     notes: list[str],
     first_denoised_s: float,
+    first_denoised_ns: int,
 ) -> Summary:
     """Return the totals of a run."""
     streams = [stream_summary(result, seconds) for result in results]
@@ -164,6 +170,7 @@ def run_summary(
         errors=errors,
         notes=notes,
         first_denoised_s=first_denoised_s,
+        first_denoised_ns=first_denoised_ns,
         streams=streams,
     )
 

@@ -32,6 +32,7 @@ from livedenoise.imaging.noise_line import fit_line
 from livedenoise.imaging.noise_method import MIN_BLOCKS, NoiseMethod, choose_method, quiet_blocks
 
 SHARED_NOISE_RATIO = 1.3
+LEAST_BLOCKS = 4
 QUANTISATION_ADU2 = 1.0 / 12.0
 """Variance added by rounding to whole counts (Sheppard; holds from about 0.4 counts of noise)."""
 
@@ -116,12 +117,25 @@ def fit_noise(frames: npt.NDArray[np.generic] | Sequence[Frame], *, bit_depth: i
     if shared:
         statistics = block_statistics(stack[:1], bit_depth=bit_depth)
     clipped = float(statistics.clipped.mean())
+    statistics = _informative(statistics)
+    if statistics.level.size < LEAST_BLOCKS:
+        return _fit_pixels(stack)
+    return _fit_blocks(stack[0], statistics, clipped, shared)
+
+
+def _informative(statistics: BlockStatistics) -> BlockStatistics:
+    """Return the blocks that are neither clipped nor constant, where enough of them remain.
+
+    A dark region that the camera shows as one single count says nothing about noise. An image
+    that touches zero nearly everywhere (photon counting) is used as it is.
+    """
     usable = ~statistics.clipped
     if np.count_nonzero(usable) >= 4 * MIN_BLOCKS:
         statistics = statistics.subset(usable)
-    if statistics.level.size < MIN_BLOCKS:
-        return _fit_pixels(stack)
-    return _fit_blocks(stack[0], statistics, clipped, shared)
+    varying = statistics.direct > 0
+    if np.count_nonzero(varying) >= LEAST_BLOCKS:
+        statistics = statistics.subset(varying)
+    return statistics
 
 
 def distinct_frames(frames: npt.NDArray[np.generic] | Sequence[Frame]) -> list[Frame]:

@@ -77,8 +77,8 @@ def constants_from_fit(fit: NoiseFit, *, offset_adu: float | None = None) -> Cam
     offset = max(fit.offset_adu, -intercept / slope) if offset_adu is None else offset_adu
     read_noise_e = float(np.sqrt(max(0.0, slope * offset + intercept))) / slope
     note = (
-        f"estimated from {_source(fit)}: variance = {slope:.4g} x (counts - "
-        f"{-intercept / slope:.4g}), r2 {fit.r2:.3f}; {_remarks(fit)}"
+        f"estimated from {_source(fit)}: variance = {slope:.4g} x counts {intercept:+.4g}, "
+        f"r2 {fit.r2:.3f}; {_remarks(fit)}"
     )
     return CameraConstants(
         gain_e_per_adu=1.0 / slope,
@@ -102,14 +102,15 @@ def follows_signal(fit: NoiseFit) -> bool:
 
 
 def _gaussian(fit: NoiseFit, offset_adu: float | None) -> CameraConstants:
-    sigma, found = fit.sigma_adu, "one noise level"
+    sigma = fit.sigma_adu
+    found = f"the noise, {sigma:.3g} counts, does not follow the signal (r2 {fit.r2:.2f})"
     if sigma**2 <= 1e-12 * max(fit.range_adu, 1.0) ** 2:
-        sigma, found = max(float(np.sqrt(QUANTISATION_ADU2)), 1e-3 * fit.range_adu), "no noise"
+        sigma = max(float(np.sqrt(QUANTISATION_ADU2)), 1e-3 * fit.range_adu)
+        found = "no noise found"
     scale = _gaussian_scale(fit.range_adu, sigma)
     note = (
-        f"estimated from {_source(fit)}: {found} found, {sigma:.4g} counts, that does not follow "
-        f"the signal (slope {fit.slope_adu:.3g}, r2 {fit.r2:.3f}): the gain is a scale for the "
-        f"network, electrons are not meant literally; {_remarks(fit)}"
+        f"estimated from {_source(fit)}: {found}, so the gain is a scale for the network and "
+        f"electrons are not meant literally; {_remarks(fit)}"
     )
     return CameraConstants(
         gain_e_per_adu=scale,

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import zmq
 from stream_kit import EAGER, make_spec, read_frame
+from waiting import wait_until
 
 from livedenoise.bus.endpoints import Endpoints
 from livedenoise.bus.reader import FrameReader, Received
@@ -94,6 +95,13 @@ class Racing:
         assert self._process.wait(10) == 0
         return int(published), int(revoked)
 
+    def wait_for_the_writer(self) -> None:
+        """Wait until the writer has begun a slot that it chose after this call."""
+        generations = self._mine.generations
+        # Two frames begun and published: one may have been chosen before.
+        target = int(generations.sum()) + 4
+        wait_until(lambda: int(generations.sum()) >= target)
+
     def is_current(self, frame: Received) -> bool:
         return self._mine.is_current(frame.header.slot, frame.header.generation)
 
@@ -165,7 +173,7 @@ def test_leases_in_force_keep_frames_whole(racing: Racing) -> None:
     deadline = time.monotonic() + 10.0
     while held < 30 and time.monotonic() < deadline:
         frame = read_frame(reader)
-        time.sleep(0.002)
+        racing.wait_for_the_writer()
         in_force = racing.is_current(frame)
         copy = copy_slowly(frame, 0.005)
         assert reader.release(frame) == in_force

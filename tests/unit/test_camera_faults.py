@@ -50,6 +50,14 @@ def test_duplicates_repeat_number_time_and_pixels() -> None:
     assert sorted(set(_seqs(frames))) == list(range(300))
 
 
+def test_drops_and_duplicates_are_independent() -> None:
+    faults = {"drop_probability": 0.5, "duplicate_probability": 0.5}
+    seqs = _seqs(run_camera(small_camera(faults=faults), n_frames=1000))
+    kept = len(set(seqs))
+    assert kept / 1000 == pytest.approx(0.5, abs=0.06)
+    assert (len(seqs) - kept) / kept == pytest.approx(0.5, abs=0.08)
+
+
 def test_a_stall_delays_the_frame_and_all_after_it() -> None:
     frames = run_camera(small_camera(faults={"stall_at_frame": 3, "stall_s": 1.5}), n_frames=6)
     host_ms = [(c.t_host_ns - 5 * MS) // MS for c in frames]

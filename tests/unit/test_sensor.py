@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from livedenoise.core.camera_config import SensorConfig
@@ -117,6 +117,17 @@ def test_telegraph_pixels_have_their_share_their_factor_and_three_levels() -> No
     assert away.mean() == pytest.approx(0.5, abs=0.02)
 
 
+def test_telegraph_pixels_switch_where_they_are_in_every_part_of_a_large_frame() -> None:
+    # Large enough to be exposed in several blocks of rows.
+    sensor = _sensor(width_px=512, height_px=300, telegraph_fraction=0.01, telegraph_factor=20.0)
+    maps = draw_maps(sensor, 3)
+    spread = _frames(sensor, maps, 0.0, 24).std(axis=0)
+    noisy = np.flatnonzero(spread * sensor.gain_e_per_adu > 8.0)
+    found = np.intersect1d(noisy, maps.telegraph_index).size
+    assert found > 0.95 * maps.telegraph_index.size
+    assert noisy.size < 1.05 * maps.telegraph_index.size
+
+
 def test_dark_current_map_and_hot_pixels() -> None:
     sensor = _sensor(
         width_px=500, height_px=400, dark_current_e_per_s=2.0, hot_pixel_fraction=0.002
@@ -196,6 +207,8 @@ def test_rounding_is_to_the_nearest_count() -> None:
     x=st.integers(0, 60), y=st.integers(0, 150), w=st.integers(1, 40), h=st.integers(1, 90),
     seed=st.integers(-3, 3),
 )  # fmt: skip
+@example(x=0, y=63, w=1, h=2, seed=0)
+@example(x=99, y=64, w=1, h=64, seed=0)
 def test_a_region_has_the_maps_of_the_full_sensor(
     x: int, y: int, w: int, h: int, seed: int
 ) -> None:
