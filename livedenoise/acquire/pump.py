@@ -282,7 +282,7 @@ class _Numbering:
         self.first_host_ns = 0
         self.last_host_ns = 0
         self._next_seq = 0
-        self._camera_seq: int | None = None
+        self._camera_seq = -1
         self._mode: tuple[object, ...] | None = None
 
     def number(self, captured: Captured) -> tuple[int, int]:
@@ -290,10 +290,10 @@ class _Numbering:
         lost = 0
         self.repeated = False
         if captured.camera_seq >= 0:
-            if self._camera_seq is not None:
-                step = captured.camera_seq - self._camera_seq
-                lost = max(0, step - 1)
-                self.repeated = step <= 0
+            # A camera counts from 0, so that frames lost before the first one show as well.
+            step = captured.camera_seq - self._camera_seq
+            lost = max(0, step - 1)
+            self.repeated = step <= 0
             self._camera_seq = captured.camera_seq
         seq = self._next_seq + lost
         self._next_seq = seq + 1

@@ -25,11 +25,19 @@ _PERIOD_SAMPLES = 1024
 
 
 class RecordingFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """What a recording says about itself; 0 and None for what it does not say."""
+    """What a recording says about itself; 0 and None for what it does not say.
+
+    ``sensor`` is (Y, X) of the camera in pixels, ``roi_x``, ``roi_y`` and ``binning`` say which
+    part of it the frames show.
+    """
 
     bit_depth: int = 0
     exposure_us: int = 0
     period_ns: int = 0
+    sensor: tuple[int, int] = (0, 0)
+    roi_x: int = 0
+    roi_y: int = 0
+    binning: int = 1
     constants: CameraConstants | None = None
     notes: tuple[str, ...] = ()
 
@@ -81,6 +89,8 @@ class RecordedFrames(ABC):
     """Base of every source; ``core.source.FrameSource`` says what its attributes mean.
 
     ``notes`` are lines for people about what was assumed; ``pixels`` is how the file stores them.
+    ``sensor`` (Y, X) and ``roi`` (x, y, width, height in sensor pixels) are the frame itself where
+    the recording does not say them.
     """
 
     def __init__(
@@ -104,6 +114,11 @@ class RecordedFrames(ABC):
         self.period_ns = facts.period_ns
         self.exposure_us = facts.exposure_us
         self.constants = facts.constants
+        height, width = (side * facts.binning for side in shape)
+        known = all(facts.sensor)
+        self.sensor = facts.sensor if known else shape
+        self.roi = (facts.roi_x, facts.roi_y, width, height) if known else (0, 0, *shape[::-1])
+        self.binning = facts.binning if known else 1
         self.notes = (*facts.notes, pixels.note) if pixels.note else facts.notes
         self.pixels = pixels
 

@@ -72,6 +72,10 @@ class RunSource(RecordedFrames):
                 bit_depth=epoch.bit_depth,
                 exposure_us=places.exposure_us,
                 period_ns=median_period_ns(self._times_ns),
+                sensor=_sensor(run, epoch.camera),
+                roi_x=epoch.roi_x,
+                roi_y=epoch.roi_y,
+                binning=epoch.binning,
                 constants=None if run is None else run.constants(epoch.camera),
                 notes=_notes(folder, places),
             ),
@@ -175,6 +179,11 @@ class _Places:
         self.offsets.append(line.offset)
         self.times_ns.append(line.t_host_ns)
         self.seqs.append(line.seq)
+
+
+def _sensor(run: Run | None, camera: str) -> tuple[int, int]:
+    record = None if run is None else run.facts.cameras.get(camera)
+    return (0, 0) if record is None or record.info is None else record.info.sensor
 
 
 def _notes(folder: Path, places: _Places) -> tuple[str, ...]:

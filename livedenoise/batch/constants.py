@@ -72,7 +72,7 @@ class ConstantsFinder:
         self._calibration = None if calibration is None else read_calibration(calibration)
         self._constants = constants
         self._on_estimate = on_estimate
-        self._shared: dict[tuple[object, ...], CameraConstants] = {}
+        self._estimates: dict[tuple[object, ...], CameraConstants] = {}
 
     def find(self, job: Job) -> Resolved:
         """Return the constants of a job.
@@ -87,19 +87,17 @@ class ConstantsFinder:
         given = self._constants or job.constants
         if given is not None:
             return Resolved(constants=given)
+        key = (job.input,) if job.n_frames > 1 else _kind(job)
+        if key not in self._estimates:
+            self._estimates[key] = self._estimate(self._alike(job), job)
+        return Resolved(constants=self._estimates[key])
+
+    def _alike(self, job: Job) -> list[Job]:
+        """Return the jobs that share one estimate with this one."""
         if job.n_frames > 1:
-            return Resolved(constants=self._estimate([job], job))
-        kind = (job.shape, job.dtype, job.bit_depth)
-        if kind not in self._shared:
-            alike = [
-                other
-                for other in self._jobs
-                if other.n_frames == 1
-                and other.constants is None
-                and (other.shape, other.dtype, other.bit_depth) == kind
-            ]
-            self._shared[kind] = self._estimate(alike, job)
-        return Resolved(constants=self._shared[kind])
+            return [job]
+        others = [other for other in self._jobs if other.n_frames == 1 and not other.constants]
+        return [other for other in others if _kind(other) == _kind(job)]
 
     def _estimate(self, alike: Sequence[Job], job: Job) -> CameraConstants:
         frames = _first_frames(alike)
@@ -110,6 +108,10 @@ class ConstantsFinder:
             return found
         note = f"{found.note}; shared by {len(alike)} images of the folder"
         return msgspec.structs.replace(found, note=note)
+
+
+def _kind(job: Job) -> tuple[object, ...]:
+    return (job.shape, job.dtype, job.bit_depth)
 
 
 def _calibrated(calibration: Calibration, job: Job) -> Resolved:

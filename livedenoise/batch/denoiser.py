@@ -18,12 +18,12 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
+from livedenoise.batch.tiles import Tile, plan_tiles
 from livedenoise.core.engine import Engine, EngineInfo, FrameView, ServeRequest
-from livedenoise.core.errors import ConfigError, DenoiseError
+from livedenoise.core.errors import DenoiseError
 from livedenoise.core.frame import Frame
 from livedenoise.engines.package import ModelPackage
 from livedenoise.engines.select import choose_engine
-from livedenoise.imaging.tiling import Tile, plan_tiles
 from livedenoise.imaging.transforms import CountsTransform, FloatImage, quantise
 
 AUTO_TILE_PIXELS = 1 << 24
@@ -34,9 +34,9 @@ _POLL_S = 0.5
 
 
 class Denoised(NamedTuple):
-    """One finished frame: its index, its pixels, how many of them were clipped."""
+    """One finished frame: its number, its pixels, how many of them were clipped."""
 
-    index: int
+    seq: int
     pixels: Frame
     clipped: int
 
@@ -146,8 +146,8 @@ class Denoiser:
         for tile in self._tiles:
             if len(waiting) == self._in_flight:
                 self._place(waiting.popleft(), index, path, result)
-            out: FloatImage = np.empty(_shape_of(tile), dtype=np.float32)
-            self._submit(index, np.ascontiguousarray(pixels[tile.read]), out)
+            out: FloatImage = np.empty(tile.shape, dtype=np.float32)
+            self._submit(index, pixels[tile.read].copy(), out)
             waiting.append((tile, out))
         while waiting:
             self._place(waiting.popleft(), index, path, result)
@@ -192,21 +192,21 @@ class Denoiser:
             edge = AUTO_TILE_PX
         if edge is None or self._package is None or edge >= max(rows, columns):
             return ()
-        raise ConfigError("tiling")
+        return plan_tiles(
+            request.shape,
+            edge_px=edge,
+            margin_px=self._package.receptive_field_px,
+            stride=self._package.stride,
+        )
 
     def _tile_request(self, request: ServeRequest) -> ServeRequest:
         return msgspec.structs.replace(
             request,
-            shape=_shape_of(self._tiles[0]),
+            shape=self._tiles[0].shape,
             dtype=request.dtype if request.maps is None else "<f4",
             out_dtype="<f4",
             maps=None,
         )
-
-
-def _shape_of(tile: Tile) -> tuple[int, int]:
-    rows, columns = tile.read
-    return (rows.stop - rows.start, columns.stop - columns.start)
 
 
 def _without_maps(pixels: Frame, request: ServeRequest) -> Frame:

@@ -129,7 +129,9 @@ def predict(
         on_estimate=lambda line: on_progress(_note(input_path.name, line)),
     )
     denoiser = Denoiser(engine, package, tile)
-    work = _Work(package, finder, denoiser, on_progress, threads, cache_dir)
+    work = _Work(
+        package, finder, denoiser, on_progress=on_progress, threads=threads, cache_dir=cache_dir
+    )
     try:
         return work.run(jobs)
     finally:
@@ -144,6 +146,7 @@ class _Work:
         package: ModelPackage | None,
         finder: ConstantsFinder,
         denoiser: Denoiser,
+        *,
         on_progress: OnProgress,
         threads: int,
         cache_dir: Path | None,
@@ -258,7 +261,7 @@ class _Work:
             for denoised in self._denoiser.run(_frames(source), job.input):
                 output.append(denoised.pixels)
                 clipped += denoised.clipped
-                done = denoised.index + 1
+                done = denoised.seq + 1
                 self._on_progress(Progress(task=job.input.name, done=done, total=job.n_frames))
             output.finish()
         return clipped
@@ -268,7 +271,7 @@ class _Work:
             shape=job.shape,
             dtype=job.dtype,
             out_dtype=job.out_dtype,
-            bit_depth=job.bit_depth if job.dtype != "<f4" else 16,
+            bit_depth=job.bit_depth,
             constants=_UNUSED if resolved is None else resolved.constants,
             package=None if self._package is None else self._package.path,
             maps=None if resolved is None else resolved.maps,

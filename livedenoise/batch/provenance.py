@@ -1,11 +1,13 @@
 """Where a denoised file came from: what is written into it, and whether it is the same again.
 
 Knows: which facts decide the pixels of an output. Must not know: how files are read or written.
+No key is called ``shape``: tifffile would take the description for its own.
 """
 
 from __future__ import annotations
 
 import hashlib
+from math import isclose, nan
 from typing import Any
 
 import msgspec
@@ -19,19 +21,20 @@ from livedenoise.core.engine import EngineInfo
 from livedenoise.core.source import FrameSource
 from livedenoise.engines.package import ModelPackage
 
+_DIGITS = 1e-6
 IDENTITY_KEYS = (
     "version",
     "input",
     "input_sample_sha256",
     "n_frames",
-    "shape",
+    "frame_shape",
     "dtype",
     "out_dtype",
     "bit_depth",
     "model_sha256",
     "constants",
 )
-"""Facts that decide the pixels. Engines agree within a count, tiles too: they are not among them."""
+"""Facts that decide the pixels. Engines and tiles agree within a count: they are not among them."""
 
 
 def identity_of(
@@ -43,7 +46,7 @@ def identity_of(
         "input": job.input.resolve().name,
         "input_sample_sha256": sample_sha256,
         "n_frames": job.n_frames,
-        "shape": list(job.shape),
+        "frame_shape": list(job.shape),
         "dtype": job.dtype,
         "out_dtype": job.out_dtype,
         "bit_depth": job.bit_depth,
@@ -78,9 +81,26 @@ def provenance_of(
 def first_difference(found: dict[str, Any], expected: dict[str, Any]) -> str:
     """Return which fact differs, with both values; empty when the same pixels are meant."""
     for key in IDENTITY_KEYS:
-        if found.get(key) != expected[key]:
-            return f"{key} is {found.get(key)!r}, now {expected[key]!r}"
+        was, now = found.get(key), expected[key]
+        same = _same_constants(was, now) if key == "constants" else was == now
+        if not same:
+            return f"{key} is {was!r}, now {now!r}"
     return ""
+
+
+def _same_constants(was: Any, now: Any) -> bool:  # noqa: ANN401  (JSON of any file)
+    """Return whether constants agree; an estimate may differ in its last digits elsewhere."""
+    if not isinstance(was, dict) or not isinstance(now, dict):
+        return bool(was == now)
+    numbers = [key for key, value in now.items() if isinstance(value, float)]
+    words = set(now) - set(numbers) - {"note"}
+    if any(was.get(key) != now[key] for key in words):
+        return False
+    return all(isclose(_number(was.get(key)), now[key], rel_tol=_DIGITS) for key in numbers)
+
+
+def _number(value: Any) -> float:  # noqa: ANN401
+    return float(value) if isinstance(value, int | float) else nan
 
 
 def sample_sha256(source: FrameSource) -> str:

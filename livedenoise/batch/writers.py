@@ -13,6 +13,7 @@ import json
 import os
 import platform
 import re
+import sys
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -21,7 +22,6 @@ from typing import Any, Protocol, Self
 import numpy as np
 
 from livedenoise import __version__
-from livedenoise.bus.ring import process_is_alive
 from livedenoise.core.errors import ConfigError, RecordError
 from livedenoise.core.frame import Frame, frame_nbytes
 from livedenoise.record.raw_file import replace_file
@@ -253,5 +253,18 @@ def _remove_abandoned(path: Path) -> None:
     pattern = re.compile(rf"\.{re.escape(path.name)}\.{_HOST}-([0-9]+)\.partial")
     for found in path.parent.glob(".*.partial"):
         match = pattern.fullmatch(found.name)
-        if match and not process_is_alive(int(match[1])):
+        if match and not _is_running(int(match[1])):
             found.unlink(missing_ok=True)
+
+
+def _is_running(pid: int) -> bool:
+    """Return whether a process of this number exists (where it cannot be told: True)."""
+    if sys.platform == "win32":
+        return True
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -253,22 +253,22 @@ def remove_stale() -> list[str]:
         return []
     removed = []
     for path in _SHM_DIR.glob(f"{PREFIX}_*"):
-        if _is_stale(path):
+        if is_stale(path, _NAME):
             path.unlink(missing_ok=True)
             removed.append(path.name)
     return removed
 
 
-def _is_stale(path: Path) -> bool:
-    name = _NAME.fullmatch(path.name)
-    if name is None or process_is_alive(int(name[1])):
+def is_stale(path: Path, pattern: re.Pattern[str]) -> bool:
+    """Return whether this user's dead process left ``path``; its number is in the name (POSIX)."""
+    name = pattern.fullmatch(path.name)
+    if os.name != "posix" or name is None or _alive(int(name[1])):
         return False
-    # Another user's segments cannot be removed, and are not ours to judge.
+    # What belongs to another user cannot be removed, and is not ours to judge.
     return path.exists() and path.lstat().st_uid == os.getuid()
 
 
-def process_is_alive(pid: int) -> bool:
-    """Return whether a process of this number exists."""
+def _alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):

@@ -95,7 +95,8 @@ class Captured(msgspec.Struct, frozen=True, kw_only=True):
     """One frame the camera delivered.
 
     ``discarded`` is empty when the pixels are in the slot last handed out, else the reason why
-    they are not (``"ring_full"``). ``camera_seq`` is the camera's own number, -1 for none.
+    they are not (``"ring_full"``). ``camera_seq`` is the camera's own number, 0 for the first frame
+    after the start and one more for each it exposed, delivered or not; -1 for none.
     ``t_host_ns`` is when the pixels were complete on the host: t0 of every latency.
     """
 

@@ -162,7 +162,7 @@ class BringUp:
         constants = serving.get("constants")
         if constants is None:
             self.notes.append(f"{camera}: camera constants are estimated from the first frames")
-        elif constants["source"] == "estimated":
+        elif constants["source"] == "estimated" and not self._noted(constants["note"]):
             self.notes.append(f"{camera}: camera constants are estimated: {constants['note']}")
         for note in (serving.get("engine") or {}).get("notes", ()):
             self.notes.append(f"{camera}: {note}")
@@ -172,6 +172,9 @@ class BringUp:
     ) -> None:
         record = CameraRecord(info=facts.info, prepared=facts.prepared, constants=constants)
         self._folder.note_camera(name, record)
+
+    def _noted(self, text: str) -> bool:
+        return any(text in note for note in self.notes)
 
     def _make_ring(self, spec: RingSpec) -> RingSpec:
         self.rings.append(Ring.create(spec))

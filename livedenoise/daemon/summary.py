@@ -12,7 +12,13 @@ from typing import Any
 
 import msgspec
 
-from livedenoise.core.metrics import HOPS, LatencySummary, merged, metrics_from_wire
+from livedenoise.core.metrics import (
+    HOPS,
+    LatencySummary,
+    MetricsView,
+    merged,
+    metrics_from_wire,
+)
 
 
 class StreamResult(msgspec.Struct, kw_only=True):
@@ -117,7 +123,7 @@ def stream_summary(result: StreamResult, seconds: float) -> StreamSummary:
         skipped=sum(skipped.values()),
         dropped=dropped,
         fps_in=captured / period,
-        fps_out=done / period,
+        fps_out=done / max(period, _output_span_s(facts, denoise)),
         mb_per_s=stream_bytes / period / 1e6,
         latency_ms=_latencies([result.acquire_metrics, result.denoise_metrics]),
         conserved=_conserved(result, captured, published, recorded, done + sum(skipped.values())),
@@ -218,6 +224,12 @@ def _duration_s(facts: dict[str, Any], captured: int) -> float:
         return 0.0
     span = facts["last_host_ns"] - facts["first_host_ns"]
     return float(span) * 1e-9 * captured / (captured - 1)
+
+
+def _output_span_s(facts: dict[str, Any], denoise: MetricsView) -> float:
+    """Time from the first raw frame to the last clean one: longer when the denoiser is behind."""
+    last_ns = denoise.gauges.get("last_publish_ns", 0.0)
+    return (last_ns - facts["first_host_ns"]) * 1e-9 if last_ns and facts else 0.0
 
 
 def _latencies(metrics: Sequence[dict[str, Any]]) -> dict[str, LatencySummary]:

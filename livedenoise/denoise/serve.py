@@ -287,6 +287,7 @@ class DenoiseStage:
             return
         header = self._clean_header(flight, flags, done)
         self._live_writer.publish(flight.grant, header)
+        self._metrics.gauges["last_publish_ns"] = header.t_publish_ns
         if flags & FrameFlags.DENOISED:
             self._metrics.counts["denoised"] += 1
             self._count_hops(header)

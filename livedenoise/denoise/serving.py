@@ -22,7 +22,6 @@ from livedenoise.core.frame import Frame, FrameHeader
 from livedenoise.engines.cache import default_cache_dir
 from livedenoise.engines.select import choose_engine
 
-
 Mode = tuple[tuple[int, int], str, int, int, int]
 
 

@@ -241,7 +241,8 @@ def _assemble(
     return ModelPackage(
         path=rdf_path.parent,
         onnx_path=onnx_path,
-        name=str(rdf.get("name", rdf_path.parent.name)),
+        # The folder: what users type as --model, and the same in every file that names it.
+        name=rdf_path.parent.resolve().name,
         sha256=sha256,
         hash=sha256[:HASH_LENGTH],
         units=section.units,

@@ -40,6 +40,8 @@ MIN_SIDE_PX = BLOCK_PX + 2 * MARGIN_PX
 PIXEL_BUDGET = 1 << 21
 WINDOW_PX = 64
 WINDOWS_PER_AXIS = 8
+TINY = 1e-30
+"""Keeps a ratio of two zeros finite; far below any variance of a float image."""
 
 DIRECT_DOF = BLOCK_PIXELS - 1
 HIGH_PASS_DOF = 11.4
@@ -201,7 +203,7 @@ def _window_statistics(
         "direct": direct,
         "high_pass": high_pass,
         "mid_pass": mid_pass,
-        "structure": _around(direct) / np.maximum(_around(high_pass), 1e-12),
+        "structure": _around(direct) / np.maximum(_around(high_pass), TINY),
         "clipped": _clipped(first, second, limits),
     }
     flat: dict[str, npt.NDArray[np.generic]] = {k: v.ravel() for k, v in values.items()}
@@ -225,7 +227,7 @@ def _direct(cut: Image) -> tuple[FloatArray, FloatArray]:
     centred = cut - cut.mean(axis=(3, 4), keepdims=True)
     direct = np.square(centred).sum(axis=(3, 4), dtype=np.float64).mean(axis=0) / DIRECT_DOF
     few = centred[:4]
-    power = np.maximum(np.square(few).mean(axis=(0, 3, 4), dtype=np.float64), 1e-12)
+    power = np.maximum(np.square(few).mean(axis=(0, 3, 4), dtype=np.float64), TINY)
     along_x = (few[..., 1:] * few[..., :-1]).mean(axis=(0, 3, 4), dtype=np.float64)
     along_y = (few[..., 1:, :] * few[..., :-1, :]).mean(axis=(0, 3, 4), dtype=np.float64)
     # Removing the block's mean makes white noise read -1/63.

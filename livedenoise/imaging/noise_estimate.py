@@ -107,7 +107,7 @@ def fit_noise(frames: npt.NDArray[np.generic] | Sequence[Frame], *, bit_depth: i
     Raises
     ------
     ValueError
-        If there is no frame, or the shapes or dtypes differ.
+        If there is no frame, shapes or dtypes differ, or a pixel is not finite.
     """
     stack = distinct_frames(frames)
     if min(stack[0].shape) < MIN_SIDE_PX:
@@ -144,7 +144,7 @@ def distinct_frames(frames: npt.NDArray[np.generic] | Sequence[Frame]) -> list[F
     Raises
     ------
     ValueError
-        If there is no frame, or the shapes or dtypes differ.
+        If there is no frame, shapes or dtypes differ, or a pixel is not finite.
     """
     listed: list[Frame] = [frames] if getattr(frames, "ndim", 3) == 2 else list(frames)  # type: ignore[list-item]
     if not listed:
@@ -154,6 +154,8 @@ def distinct_frames(frames: npt.NDArray[np.generic] | Sequence[Frame]) -> list[F
         raise ValueError(f"frames must be (Y, X), got {first.ndim} axes")
     if any(f.shape != first.shape or f.dtype != first.dtype for f in listed):
         raise ValueError("frames of different shape or dtype in one noise estimate")
+    if first.dtype.kind == "f" and not all(np.isfinite(f).all() for f in listed):
+        raise ValueError("frames hold pixels that are infinite or not a number")
     kept = [first]
     for frame in listed[1:]:
         if not (np.array_equal(frame[::16], kept[-1][::16]) and np.array_equal(frame, kept[-1])):

@@ -64,7 +64,7 @@ def fit_constants(
     Raises
     ------
     ValueError
-        If there is no frame, or the shapes or dtypes differ.
+        If there is no frame, shapes or dtypes differ, or a pixel is not finite.
     """
     return constants_from_fit(fit_noise(frames, bit_depth=bit_depth), offset_adu=offset_adu)
 
@@ -104,8 +104,8 @@ def follows_signal(fit: NoiseFit) -> bool:
 def _gaussian(fit: NoiseFit, offset_adu: float | None) -> CameraConstants:
     sigma = fit.sigma_adu
     found = f"the noise, {sigma:.3g} counts, does not follow the signal (r2 {fit.r2:.2f})"
-    if sigma**2 <= 1e-12 * max(fit.range_adu, 1.0) ** 2:
-        sigma = max(float(np.sqrt(QUANTISATION_ADU2)), 1e-3 * fit.range_adu)
+    if sigma <= 1e-6 * fit.range_adu:
+        sigma = 1e-3 * fit.range_adu or float(np.sqrt(QUANTISATION_ADU2))
         found = "no noise found"
     scale = _gaussian_scale(fit.range_adu, sigma)
     note = (

@@ -112,7 +112,7 @@ def _start(
 
 
 def _floored(slope: float, intercept: float, level: FloatArray, variance: FloatArray) -> FloatArray:
-    floor = max(0.02 * float(np.median(variance)), 1e-9)
+    floor = max(0.02 * float(np.median(variance)), 1e-30)
     return np.maximum(slope * level + intercept, floor)
 
 

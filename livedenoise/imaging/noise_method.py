@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from livedenoise.imaging.noise_blocks import DIRECT_DOF, HIGH_PASS_DOF, BlockStatistics
+from livedenoise.imaging.noise_blocks import DIRECT_DOF, HIGH_PASS_DOF, TINY, BlockStatistics
 from livedenoise.imaging.noise_line import level_bins
 
 NoiseMethod = Literal["frame pairs", "moving frame pairs", "single image", "pixels"]
@@ -46,7 +46,7 @@ def quiet_blocks(statistics: BlockStatistics) -> npt.NDArray[np.int_]:
 
 def _ratio(statistics: BlockStatistics, chosen: npt.NDArray[np.int_]) -> tuple[float, float]:
     """Return direct over high-pass variance of the chosen blocks, and its standard error."""
-    high_pass = max(float(statistics.high_pass[chosen].sum()), 1e-12)
+    high_pass = max(float(statistics.high_pass[chosen].sum()), TINY)
     ratio = float(statistics.direct[chosen].sum()) / high_pass
     samples = len(chosen) * statistics.n_pairs
     return ratio, ratio * float(
@@ -97,7 +97,7 @@ def _correlation(statistics: BlockStatistics) -> float:
     order = np.argsort(statistics.structure, kind="stable")
     quiet = order[: max(2 * MIN_BLOCKS, len(order) // 10)]
     high_pass, mid_pass = statistics.high_pass[quiet], statistics.mid_pass[quiet]
-    total = max(float(high_pass.sum()), 1e-12)
+    total = max(float(high_pass.sum()), TINY)
     ratio = float(mid_pass.sum()) / total
     error = float(np.sqrt(np.square(mid_pass - ratio * high_pass).sum())) / total
     return max(ratio, 1.0) ** 5 if ratio > 1.0 + 3.0 * error else 1.0

@@ -48,8 +48,9 @@ class ProgressView:
         )
         self._tasks: dict[str, TaskID] = {}
 
-    def __call__(self, step: Step) -> None:
+    def __call__(self, progress: Step) -> None:
         """Take one step of progress."""
+        step = progress
         task = self._tasks.get(step.task)
         total = step.total or None
         if task is None:

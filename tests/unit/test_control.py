@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +17,7 @@ from waiting import wait_until
 
 from livedenoise.bus import wire
 from livedenoise.bus.control import ControlLink, ControlServer
-from livedenoise.bus.endpoints import Endpoints
+from livedenoise.bus.endpoints import Endpoints, remove_stale_endpoints
 from livedenoise.core.clock import now_ns
 from livedenoise.core.errors import BusError, WireError
 
@@ -304,15 +308,34 @@ def test_endpoints_are_private_and_removed() -> None:
             return
         assert endpoint == f"ipc://{folder}/raw-cam"
         assert folder.stat().st_mode & 0o077 == 0
-        with pytest.raises(BusError, match="longer than 64 bytes"):
-            endpoints.bind_to("x" * 65)
     assert not folder.exists()
     endpoints.close()
 
 
-def test_a_temporary_folder_with_a_long_path_falls_back_to_loopback(
-    monkeypatch: pytest.MonkeyPatch,
+def test_a_path_too_long_for_a_socket_falls_back_to_loopback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tempfile.tempdir", "/" + "x" * 80)
+    deep = tmp_path / ("x" * 80)
+    deep.mkdir()
+    with Endpoints() as endpoints:
+        assert endpoints.bind_to("raw-" + "x" * 100) == "tcp://127.0.0.1:*"
+    monkeypatch.setattr("tempfile.tempdir", str(deep))
     with Endpoints() as endpoints:
         assert endpoints.bind_to("raw-cam") == "tcp://127.0.0.1:*"
+
+
+def test_socket_folders_of_killed_daemons_are_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        process.wait()
+    stale = f"ldn-{process.pid}-abc_1234"
+    others = (f"ldn-{os.getpid()}-abc_1234", "ldn-notes", "ldn-\u00b2-x", f"other-{process.pid}-x")
+    for name in (stale, *others):
+        (tmp_path / name).mkdir()
+    (tmp_path / stale / "control").touch()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with Endpoints() as mine:
+        assert remove_stale_endpoints() == [stale]
+        assert mine._folder is None or mine._folder.is_dir()
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(others)

@@ -28,7 +28,7 @@ def test_a_package_is_read(tmp_path: Path) -> None:
     content = (tmp_path / "model.onnx").read_bytes()
     assert package.sha256 == hashlib.sha256(content).hexdigest()
     assert package.hash == package.sha256[:12]
-    assert package.name == "tiny-conv"
+    assert package.name == tmp_path.name
     assert package.stride == (8, 8)
     assert package.receptive_field_px == 23
     assert package.electron_range == (0.3, 3000.0)

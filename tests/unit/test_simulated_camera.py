@@ -148,16 +148,6 @@ def test_a_long_wait_for_a_slot_ends_on_stop() -> None:
     assert max(calls) <= 0.5
 
 
-def full(timeout_s: float) -> bool:
-            time.sleep(min(timeout_s, 0.01))
-            camera.stop()
-            return False
-
-        began_s = time.perf_counter()
-        assert not list(camera.frames(Slots(full)))
-    assert time.perf_counter() - began_s < 2.0
-
-
 def test_stop_ends_a_ten_second_exposure_within_two_seconds() -> None:
     ended: list[int] = []
     with started(small_camera(), MonotonicClock(), exposure_us=10_000_000) as (camera, _):

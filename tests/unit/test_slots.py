@@ -85,14 +85,26 @@ class SlotTableMachine(RuleBasedStateMachine):
             held.status = "overwritten"
         self.frames.append(Frame(grant))
 
+    @rule(times=st.integers(1, 4))
+    def publish_frames(self, times: int) -> None:
+        """Do what a camera does nearly all the time."""
+        for _ in range(times):
+            before = len(self.frames)
+            self.begin()
+            if len(self.frames) > before:
+                self._publish(self.frames[-1])
+
     @precondition(lambda self: self.with_status("writing"))
     @rule(pick=PICK)
     def publish(self, pick: int) -> None:
         writing = self.with_status("writing")
-        frame = writing[pick % len(writing)]
+        self._publish(writing[pick % len(writing)])
+
+    def _publish(self, frame: Frame) -> None:
         self.table.publish(frame.grant.slot)
         frame.status, frame.owed = "published", set(self.readers)
         self.newest = frame
+        self.table.check()
 
     @precondition(lambda self: self.with_status("writing"))
     @rule(pick=PICK)
@@ -131,11 +143,14 @@ class SlotTableMachine(RuleBasedStateMachine):
         assert self.table.release(name, frame.grant.slot, frame.grant.generation)
         frame.owed.discard(name)
 
-    @rule(
-        reader=READERS,
-        slot=st.integers(-2, 6),
-        generation=st.integers(-1, 12),
-    )
+    @precondition(lambda self: any(frame.owed for frame in self.frames))
+    @rule(pick=PICK, wrong=st.sampled_from([-4, -2, -1, 1, 2]))
+    def release_an_older_frame_of_an_owed_slot(self, pick: int, wrong: int) -> None:
+        owed = [(frame.grant, name) for frame in self.frames for name in sorted(frame.owed)]
+        grant, name = owed[pick % len(owed)]
+        assert not self.table.release(name, grant.slot, grant.generation + wrong)
+
+    @rule(reader=READERS, slot=st.integers(-2, 6), generation=st.integers(-1, 12))
     def release_anything(self, reader: str, slot: int, generation: int) -> None:
         frame = next((f for f in self.frames if f.grant == Grant(slot, generation)), None)
         due = frame is not None and reader in frame.owed
