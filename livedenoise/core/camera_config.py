@@ -23,18 +23,20 @@ class _Strict(BaseModel):
 class ConstantsConfig(_Strict):
     """Camera constants given by hand (they win over the camera's own, lose to a calibration)."""
 
-    gain_e_per_adu: Positive
-    offset_adu: float = 0.0
-    read_noise_e: NotNegative = 0.0
-    excess_noise_factor: float = Field(default=1.0, ge=1)
+    gain_e_per_adu: Positive = Field(description="electrons per count")
+    offset_adu: float = Field(default=0.0, description="counts without light")
+    read_noise_e: NotNegative = Field(default=0.0, description="root mean square, electrons")
+    excess_noise_factor: float = Field(default=1.0, ge=1, description="2 for an EMCCD")
 
 
 class CameraBase(_Strict):
     """What every camera has."""
 
-    name: str = Field(default="camera", pattern=r"^[A-Za-z0-9._-]+$")
+    name: str = Field(
+        default="camera", pattern=r"^[A-Za-z0-9._-]+$", description="names the stream; unique"
+    )
     calibration: Path | None = Field(default=None, description="calibration folder")
-    constants: ConstantsConfig | None = None
+    constants: ConstantsConfig | None = Field(default=None, description="given by hand")
     estimate_constants: bool = Field(
         default=False, description="ignore what the camera reports and estimate once from frames"
     )
@@ -49,25 +51,29 @@ class CameraBase(_Strict):
 class SensorConfig(_Strict):
     """Sensor of a simulated camera; units in the names, physics in ``imaging.sensor``."""
 
-    width_px: int = Field(default=512, ge=1, le=16384)
-    height_px: int = Field(default=512, ge=1, le=16384)
-    bit_depth: int = Field(default=16, ge=8, le=16)
-    gain_e_per_adu: Positive = 0.46
-    offset_adu: NotNegative = 100.0
+    width_px: int = Field(default=512, ge=1, le=16384, description="columns")
+    height_px: int = Field(default=512, ge=1, le=16384, description="rows")
+    bit_depth: int = Field(default=16, ge=8, le=16, description="8 gives 8-bit frames")
+    gain_e_per_adu: Positive = Field(default=0.46, description="electrons per count")
+    offset_adu: NotNegative = Field(default=100.0, description="mean counts without light")
     offset_spread_adu: NotNegative = Field(default=0.3, description="sd of the offset map (DSNU)")
     gain_spread: NotNegative = Field(
         default=0.005, description="relative sd of the gain map (PRNU)"
     )
     read_noise_e: NotNegative = Field(default=1.4, description="median over the pixels")
     read_noise_log_sd: NotNegative = Field(default=0.23, description="sd of ln(read noise)")
-    telegraph_fraction: Fraction = 0.015
-    telegraph_factor: float = Field(default=2.6, ge=1)
-    dark_current_e_per_s: NotNegative = 0.06
-    dark_current_log_sd: NotNegative = 0.3
-    hot_pixel_fraction: Fraction = 1e-4
-    hot_pixel_factor: float = Field(default=100.0, ge=1)
-    quantum_efficiency: float = Field(default=0.82, gt=0, le=1)
-    full_well_e: Positive = 30000.0
+    telegraph_fraction: Fraction = Field(
+        default=0.015, description="pixels with random-telegraph noise"
+    )
+    telegraph_factor: float = Field(default=2.6, ge=1, description="their noise over the median")
+    dark_current_e_per_s: NotNegative = Field(default=0.06, description="median over the pixels")
+    dark_current_log_sd: NotNegative = Field(default=0.3, description="sd of ln(dark current)")
+    hot_pixel_fraction: Fraction = Field(default=1e-4, description="pixels that are hot")
+    hot_pixel_factor: float = Field(
+        default=100.0, ge=1, description="their dark current over the median"
+    )
+    quantum_efficiency: float = Field(default=0.82, gt=0, le=1, description="electrons per photon")
+    full_well_e: Positive = Field(default=30000.0, description="electrons a pixel can hold")
     em_gain: float = Field(default=1.0, ge=1, description="above 1: an EMCCD")
     line_time_us: NotNegative = Field(default=4.88, description="readout time of one row")
     buffer_frames: int = Field(default=32, ge=1, description="frames the camera itself can hold")
@@ -76,14 +82,20 @@ class SensorConfig(_Strict):
 class SceneConfig(_Strict):
     """What stands in front of a simulated camera."""
 
-    kind: Literal["tubules", "granules", "cells", "mixed", "flat", "file"] = "mixed"
+    kind: Literal["tubules", "granules", "cells", "mixed", "flat", "file"] = Field(
+        default="mixed", description="what the scene shows"
+    )
     file: Path | None = Field(default=None, description="any TIFF, scaled to the photon levels")
     photons_per_s: NotNegative = Field(
         default=3000.0, description="mean photon flux of the brightest 1 % of pixels, per pixel"
     )
-    background_photons_per_s: NotNegative = 150.0
-    psf_sigma_px: NotNegative = 1.2
-    motion_px_per_s: NotNegative = 5.0
+    background_photons_per_s: NotNegative = Field(
+        default=150.0, description="photon flux of the background"
+    )
+    psf_sigma_px: NotNegative = Field(
+        default=1.2, description="sd of the Gaussian point-spread function"
+    )
+    motion_px_per_s: NotNegative = Field(default=5.0, description="speed of the sample")
     bleaching_per_s: NotNegative = Field(default=0.0, description="rate of exponential bleaching")
 
     @model_validator(mode="after")
@@ -96,14 +108,22 @@ class SceneConfig(_Strict):
 class FaultConfig(_Strict):
     """Seeded faults of a simulated camera, each at a frame number or with a probability."""
 
-    drop_probability: Fraction = 0.0
-    duplicate_probability: Fraction = 0.0
-    stall_at_frame: int = Field(default=-1, ge=-1)
-    stall_s: NotNegative = 0.0
-    disconnect_at_frame: int = Field(default=-1, ge=-1)
-    burst_at_frame: int = Field(default=-1, ge=-1)
-    burst_frames: int = Field(default=0, ge=0)
-    resize_at_frame: int = Field(default=-1, ge=-1)
+    drop_probability: Fraction = Field(default=0.0, description="a frame is lost at the camera")
+    duplicate_probability: Fraction = Field(default=0.0, description="a frame number is repeated")
+    stall_at_frame: int = Field(
+        default=-1, ge=-1, description="frame at which frames stop coming; -1 never"
+    )
+    stall_s: NotNegative = Field(default=0.0, description="how long no frame comes")
+    disconnect_at_frame: int = Field(
+        default=-1, ge=-1, description="frame at which the camera goes away; -1 never"
+    )
+    burst_at_frame: int = Field(
+        default=-1, ge=-1, description="frame at which frames come at once; -1 never"
+    )
+    burst_frames: int = Field(default=0, ge=0, description="how many come at once")
+    resize_at_frame: int = Field(
+        default=-1, ge=-1, description="frame at which the size changes; -1 never"
+    )
     resize_to: tuple[int, int] = Field(default=(0, 0), description="new (width, height)")
 
 
@@ -111,12 +131,12 @@ class SimulatedCameraConfig(CameraBase):
     """A camera with the noise of a real sensor. See docs for what repeats in its frames."""
 
     kind: Literal["simulated"]
-    exposure_us: int = Field(default=10000, ge=1)
+    exposure_us: int = Field(default=10000, ge=1, description="exposure of each frame")
     rate_hz: Positive | None = Field(default=None, description="default: as fast as it can")
     roi: tuple[int, int, int, int] | None = Field(default=None, description="x, y, width, height")
-    binning: Literal[1, 2, 4] = 1
-    channel: int = Field(default=0, ge=0)
-    seed: int = 0
+    binning: Literal[1, 2, 4] = Field(default=1, description="pixels summed in each direction")
+    channel: int = Field(default=0, ge=0, description="channel number in the headers")
+    seed: int = Field(default=0, description="of scene, maps, noise and faults")
     pool_frames: int = Field(
         default=64,
         ge=0,
@@ -147,12 +167,18 @@ class ReplayCameraConfig(CameraBase):
 
     kind: Literal["replay"]
     input: Path | None = Field(default=None, description="TIFF stack, NDTiff data set, run folder")
-    pace: Literal["lossless", "recorded", "rate"] = "lossless"
-    rate_hz: Positive | None = None
+    pace: Literal["lossless", "recorded", "rate"] = Field(
+        default="lossless", description="see above"
+    )
+    rate_hz: Positive | None = Field(default=None, description="frames per second for pace rate")
     loops: int = Field(default=1, ge=0, description="times to play it; 0 for ever")
-    bit_depth: int | None = Field(default=None, ge=8, le=16)
+    bit_depth: int | None = Field(
+        default=None, ge=8, le=16, description="valid bits, when the file does not say"
+    )
     exposure_us: int = Field(default=0, ge=0, description="exposure of the recording, 0 unknown")
-    buffer_frames: int = Field(default=32, ge=1)
+    buffer_frames: int = Field(
+        default=32, ge=1, description="frames a paced replay holds while the ring is full"
+    )
 
     @model_validator(mode="after")
     def _rate_goes_with_pace(self) -> Self:

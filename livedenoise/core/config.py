@@ -60,25 +60,39 @@ class RingConfig(Strict):
     """Shared-memory rings: as many slots as fit the memory, within the two bounds."""
 
     memory_mb: int = Field(default=1024, ge=1, description="upper bound of one ring, MiB")
-    max_slots: int = Field(default=256, ge=8, le=65536)
-    lease_timeout_ms: int = Field(default=2000, ge=10)
+    max_slots: int = Field(
+        default=256, ge=8, le=65536, description="upper bound of one ring, frames"
+    )
+    lease_timeout_ms: int = Field(
+        default=2000, ge=10, description="age at which a viewer no longer protects its frame"
+    )
 
 
 class DenoiseConfig(Strict):
     """The live denoiser. ``policy`` ``latest`` skips frames when behind; ``lossless`` waits."""
 
-    enabled: bool = True
-    engine: Literal["auto", "identity", "openvino", "onnxruntime"] = "auto"
+    enabled: bool = Field(default=True, description="no records raw frames only")
+    engine: Literal["auto", "identity", "openvino", "onnxruntime"] = Field(
+        default="auto", description="auto: OpenVINO, else ONNX Runtime; identity copies"
+    )
     model: str = Field(
         default="realtime-m", description="name of a shipped model, or a folder (with a slash)"
     )
-    precision: Literal["auto", "fp32"] = "auto"
-    policy: Literal["auto", "latest", "lossless"] = "auto"
-    max_backlog: int = Field(default=3, ge=1)
-    max_age_periods: float = Field(default=2.0, gt=0)
+    precision: Literal["auto", "fp32"] = Field(default="auto", description="auto is fp32 on a CPU")
+    policy: Literal["auto", "latest", "lossless"] = Field(
+        default="auto", description="auto: latest, but lossless for a replay that waits"
+    )
+    max_backlog: int = Field(
+        default=3, ge=1, description="frames that may wait before latest jumps to the newest"
+    )
+    max_age_periods: float = Field(
+        default=2.0, gt=0, description="age of the oldest, in frame periods, that makes it jump"
+    )
     max_failures: int = Field(default=3, ge=1, description="failures in a row that kill the engine")
     threads: int = Field(default=0, ge=0, description="0 lets the engine choose")
-    estimate_frames: int = Field(default=16, ge=4, le=256)
+    estimate_frames: int = Field(
+        default=16, ge=4, le=256, description="first frames the camera constants are estimated from"
+    )
 
     def anchored(self, base: Path) -> Self:
         """Return a copy whose model, when it is a relative folder, starts at ``base``."""
@@ -90,8 +104,8 @@ class DenoiseConfig(Strict):
 class RecordConfig(Strict):
     """What is written. Raw is always lossless; clean is a second stream in a second file."""
 
-    raw: bool = True
-    clean: bool = False
+    raw: bool = Field(default=True, description="record the raw frames")
+    clean: bool = Field(default=False, description="record the denoised frames too")
     part_size_mb: int = Field(default=4096, ge=1, description="roll over to the next part file")
     fsync_every: int = Field(
         default=0, ge=0, description="frames between fsync; 0 leaves it to the system"
@@ -101,17 +115,23 @@ class RecordConfig(Strict):
 class StatusConfig(Strict):
     """How often the stages report and the screen is redrawn."""
 
-    report_ms: int = Field(default=200, ge=20)
-    refresh_hz: float = Field(default=5.0, gt=0, le=30)
-    drain_timeout_s: float = Field(default=30.0, gt=0)
-    stall_timeout_s: float = Field(default=5.0, gt=0)
+    report_ms: int = Field(default=200, ge=20, description="time between the stages' reports")
+    refresh_hz: float = Field(default=5.0, gt=0, le=30, description="redraws of the screen")
+    drain_timeout_s: float = Field(
+        default=30.0, gt=0, description="time without progress after which draining is given up"
+    )
+    stall_timeout_s: float = Field(
+        default=5.0, gt=0, description="silence after which a camera or a denoiser counts as hung"
+    )
 
 
 class Config(Strict):
     """One rig: cameras, and what to do with their frames."""
 
-    name: str = Field(default="run", pattern=r"^[A-Za-z0-9._-]+$")
-    description: str = ""
+    name: str = Field(
+        default="run", pattern=r"^[A-Za-z0-9._-]+$", description="part of the run folder's name"
+    )
+    description: str = Field(default="", description="one line for people")
     camera: list[CameraConfig] = Field(min_length=1)
     ring: RingConfig = RingConfig()
     denoise: DenoiseConfig = DenoiseConfig()

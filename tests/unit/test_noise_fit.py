@@ -235,6 +235,21 @@ def test_noise_that_ignores_the_signal_becomes_a_scale_that_says_so(n_frames: in
     np.testing.assert_allclose(variance / np.quantile(u, (0.02, 0.98)), 1, atol=0.35)
 
 
+@pytest.mark.parametrize(("sigma", "capped"), [(3.0, True), (40.0, False)])
+def test_the_scale_keeps_network_units_flat_and_in_range(sigma: float, capped: bool) -> None:
+    rng = np.random.default_rng(0)
+    frames = 300 + 120 * SCENE + rng.normal(0, sigma, (8, 256, 256))
+    fit = fit_noise(frames.astype(np.float32), bit_depth=16)
+    constants = constants_from_fit(fit)
+    assert constants.model == "gaussian"
+    scale, base = constants.gain_e_per_adu, constants.read_noise_e**2
+    assert base + scale * fit.range_adu <= 3000 * 1.001
+    if capped:
+        assert base + scale * fit.range_adu == pytest.approx(3000, rel=1e-3)
+    else:
+        assert scale * fit.range_adu == pytest.approx(base / 4, rel=1e-3)
+
+
 @pytest.mark.parametrize(
     "frames",
     [

@@ -146,16 +146,18 @@ def test_recorded_pace_without_times_names_the_way_out(tmp_path: Path) -> None:
     camera.close()
 
 
+IN_REAL_TIME = ({"pace": "rate", "rate_hz": 100.0}, {"pace": "recorded"})
+
+
 def run_in_real_time(
-    path: Path, blocked_ns: list[tuple[int, int]], *, full: bool
+    path: Path, pace: dict[str, Any], blocked_ns: list[tuple[int, int]], *, full: bool
 ) -> tuple[list[Captured], list[np.ndarray]]:
     """Replay 20 frames at 10 ms with a buffer of 4, while the consumer is away or the ring full.
 
     ``blocked_ns`` are spans of time.
     """
     clock = ManualClock()
-    config = {"input": path, "pace": "rate", "rate_hz": 100.0, "buffer_frames": 4}
-    camera = started(config, clock)
+    camera = started({"input": path, "buffer_frames": 4, **pace}, clock)
     slots = Slots(clock)
 
     def left_of_block() -> int:
@@ -173,22 +175,26 @@ def run_in_real_time(
     return frames, slots.slots
 
 
-def test_consumer_that_is_away_loses_what_the_buffer_cannot_hold(tmp_path: Path) -> None:
+@pytest.mark.parametrize("pace", IN_REAL_TIME)
+def test_consumer_that_is_away_loses_what_the_buffer_cannot_hold(
+    tmp_path: Path, pace: dict[str, Any]
+) -> None:
     stack = make_stack(20)
-    path = write_stack(tmp_path / "stack.tif", stack)
+    path = write_stack(tmp_path / "stack.tif", stack, 0.01)
     # Away from frame 4 (50 ms) to 125 ms: frames up to 11 came, 8 to 11 are held.
-    frames, slots = run_in_real_time(path, [(45_000_000, 125_000_000)], full=False)
+    frames, slots = run_in_real_time(path, pace, [(45_000_000, 125_000_000)], full=False)
     numbers = [frame.camera_seq for frame in frames]
     assert numbers == [*range(5), *range(8, 20)]
     assert not any(frame.discarded for frame in frames)
     np.testing.assert_array_equal(np.stack(slots), stack[numbers])
 
 
-def test_ring_that_stays_full_discards_with_a_reason(tmp_path: Path) -> None:
+@pytest.mark.parametrize("pace", IN_REAL_TIME)
+def test_ring_that_stays_full_discards_with_a_reason(tmp_path: Path, pace: dict[str, Any]) -> None:
     stack = make_stack(20)
-    path = write_stack(tmp_path / "stack.tif", stack)
+    path = write_stack(tmp_path / "stack.tif", stack, 0.01)
     # Full from 45 to 125 ms: frame 4 (50 ms) is overwritten at 90 ms, 5 at 100, 6 at 110 ...
-    frames, slots = run_in_real_time(path, [(45_000_000, 125_000_000)], full=True)
+    frames, slots = run_in_real_time(path, pace, [(45_000_000, 125_000_000)], full=True)
     assert [frame.camera_seq for frame in frames] == list(range(20))
     lost = [frame.camera_seq for frame in frames if frame.discarded]
     assert lost == [4, 5, 6, 7]
@@ -197,10 +203,11 @@ def test_ring_that_stays_full_discards_with_a_reason(tmp_path: Path) -> None:
     np.testing.assert_array_equal(np.stack(slots), stack[kept])
 
 
-def test_frames_within_the_buffer_are_never_lost(tmp_path: Path) -> None:
-    path = write_stack(tmp_path / "stack.tif", make_stack(20))
+@pytest.mark.parametrize("pace", IN_REAL_TIME)
+def test_frames_within_the_buffer_are_never_lost(tmp_path: Path, pace: dict[str, Any]) -> None:
+    path = write_stack(tmp_path / "stack.tif", make_stack(20), 0.01)
     for full in (False, True):
-        frames, _ = run_in_real_time(path, [(45_000_000, 85_000_000)], full=full)
+        frames, _ = run_in_real_time(path, pace, [(45_000_000, 85_000_000)], full=full)
         assert [frame.camera_seq for frame in frames] == list(range(20))
         assert not any(frame.discarded for frame in frames)
 

@@ -277,6 +277,21 @@ def test_damaged_compressed_frame_is_named(tmp_path: Path) -> None:
             source.read(2)
 
 
+@pytest.mark.parametrize("count", [0, 10**6])
+def test_frame_whose_bytes_are_not_there_is_named_and_never_filled_in(
+    tmp_path: Path, count: int
+) -> None:
+    path = tmp_path / "stack.tif"
+    stack = make_stack(4)
+    tifffile.imwrite(path, stack, compression="zlib", photometric="minisblack")
+    with tifffile.TiffFile(path, mode="r+") as tiff:
+        tiff.pages[2].tags["StripByteCounts"].overwrite(count)
+    with open_source(path) as source:
+        np.testing.assert_array_equal(source.read(3), stack[3])
+        with pytest.raises(ConfigError, match=r"stack\.tif: frame 2: the file ends"):
+            source.read(2)
+
+
 def test_file_that_shrinks_while_open_is_an_error_not_a_crash(tmp_path: Path) -> None:
     path = tmp_path / "stack.tif"
     tifffile.imwrite(path, make_stack(4), photometric="minisblack")

@@ -1,0 +1,372 @@
+"""The ring hop between two processes, against zero-copy ZeroMQ with the same frames.
+
+    python tools/bench_transport.py [--seconds 10] [--out FILE.json]
+
+Paced: a frame every 10 ms. The latency of a frame runs from the moment the writer has it in a
+buffer of its own to the moment ``read`` returns it in the other process: waiting for a slot, the
+copy into the ring, the header's way through ZeroMQ. A real camera fills the slot itself; the copy
+is counted all the same. Nothing is warmed up: the first round through the ring is included.
+
+Free-running: as many frames as go through, all of them delivered (LOSSLESS ring, PUSH/PULL). Timed
+at the receiver, from the first frame to the last. On the ring the writer copies each frame into its
+slot. ZeroMQ sends it from where it is (``copy=False`` on both sides), so nothing of ours copies.
+Once the reader only takes the frames, once it also reads every pixel (their maximum). The
+transports take turns, round by round, in one run; the median of the rounds counts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import secrets
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import zmq
+from bench_common import busy, machine_facts, write_json
+
+from livedenoise.bus import wire
+from livedenoise.bus.backlog import Lossless
+from livedenoise.bus.endpoints import Endpoints
+from livedenoise.bus.reader import FrameReader, Received
+from livedenoise.bus.ring import PREFIX, Ring, RingSpec
+from livedenoise.bus.writer import FrameWriter
+from livedenoise.core.clock import MonotonicClock, now_ns
+from livedenoise.core.frame import Frame, FrameHeader
+
+SHAPE = (2048, 2048)
+N_SLOTS = 32
+RATE_HZ = 100.0
+ROUNDS = 3
+MAX_P99_MS = 2.0
+MIN_RATIO = 3.0
+_POOL = 8
+_HWM = 4
+_WAIT_S = 30.0
+
+
+class ReaderTask(msgspec.Struct, frozen=True, kw_only=True):
+    """What a reader process is told."""
+
+    transport: str
+    endpoint: str
+    ring: RingSpec | None
+    read_pixels: bool
+
+
+class ReaderResult(msgspec.Struct, frozen=True, kw_only=True):
+    """What it found: when each frame arrived, and the header's times for each."""
+
+    arrived_ns: list[int]
+    host_ns: list[int]
+    ring_ns: list[int]
+
+
+def measure_transport(seconds: float) -> list[dict[str, Any]]:
+    """Return the rows of the benchmark; ``seconds`` for each measurement."""
+    frames = _frames()
+    rows = [_paced(frames, seconds)]
+    for read_pixels in (False, True):
+        rows += _free_running(frames, seconds, read_pixels=read_pixels)
+    return rows
+
+
+def main() -> None:
+    """Measure, print and write."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--seconds", type=float, default=10.0, help="for each measurement")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write the figures as JSON")
+    parser.add_argument("--reader", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.reader:
+        _run_reader(msgspec.json.decode(arguments.reader, type=ReaderTask))
+        return
+    results = {"machine": machine_facts(), "rows": measure_transport(arguments.seconds)}
+    results["machine"]["busy_after"] = busy()
+    if arguments.out:
+        write_json(arguments.out, results)
+    print(json.dumps(results, indent=2))
+
+
+# ---------------------------------------------------------------------------------- the paced hop
+
+
+def _paced(frames: list[Frame], seconds: float) -> dict[str, Any]:
+    n_frames = max(1, int(seconds * RATE_HZ))
+    result = _through_ring(frames, _at_rate(n_frames), read_pixels=False)
+    host, ring, arrived = (
+        np.array(times) for times in (result.host_ns, result.ring_ns, result.arrived_ns)
+    )
+    total = _percentiles(arrived - host)
+    return {
+        "measured": f"ring, paced at {RATE_HZ:.0f} fps, from the writer's buffer to read()",
+        "frames": n_frames,
+        "rate_hz": (n_frames - 1) / ((host[-1] - host[0]) * 1e-9) if n_frames > 1 else 0.0,
+        **total,
+        "copy_p50_ms": _percentiles(ring - host)["p50_ms"],
+        "header_p99_ms": _percentiles(arrived - ring)["p99_ms"],
+        "target": f"p99 under {MAX_P99_MS} ms",
+        "met": total["p99_ms"] < MAX_P99_MS,
+    }
+
+
+def _percentiles(durations_ns: np.ndarray) -> dict[str, float]:
+    ms = durations_ns * 1e-6
+    return {
+        "p50_ms": float(np.percentile(ms, 50)),
+        "p99_ms": float(np.percentile(ms, 99)),
+        "p999_ms": float(np.percentile(ms, 99.9)),
+        "max_ms": float(ms.max()),
+    }
+
+
+def _at_rate(n_frames: int) -> Iterator[int]:
+    """Count frames, each at its computed time."""
+    clock, start_ns = MonotonicClock(), now_ns()
+    for seq in range(n_frames):
+        clock.sleep_until_ns(start_ns + int(seq * 1e9 / RATE_HZ))
+        yield seq
+
+
+def _for_seconds(seconds: float) -> Iterator[int]:
+    """Count frames as fast as they are taken."""
+    end_ns, seq = now_ns() + int(seconds * 1e9), 0
+    while now_ns() < end_ns:
+        yield seq
+        seq += 1
+
+
+# ------------------------------------------------------------------------------- as fast as it goes
+
+
+def _free_running(
+    frames: list[Frame], seconds: float, *, read_pixels: bool
+) -> list[dict[str, Any]]:
+    """Return one row for each transport; they take turns."""
+    rates: dict[str, list[float]] = {name: [] for name in TRANSPORTS}
+    for _ in range(ROUNDS):
+        for name, send in TRANSPORTS.items():
+            turn = _for_seconds(seconds / ROUNDS)
+            rates[name].append(_rate_hz(send(frames, turn, read_pixels=read_pixels)))
+    fps = {name: statistics.median(rounds) for name, rounds in rates.items()}
+    what = "reader reads every pixel" if read_pixels else "reader takes frames only"
+    rows = []
+    for name, rounds in rates.items():
+        row: dict[str, Any] = {
+            "measured": f"{name}, free-running, {what}",
+            "fps": fps[name],
+            "mb_per_s": fps[name] * frames[0].nbytes / 1e6,
+            "rounds_fps": [round(rate, 1) for rate in rounds],
+            "ratio_to_tcp": fps[name] / fps["ZeroMQ tcp"],
+        }
+        if name == "ring":
+            row["target"] = f"at least {MIN_RATIO:.0f} times ZeroMQ tcp"
+            row["met"] = row["ratio_to_tcp"] >= MIN_RATIO
+        rows.append(row)
+    return rows
+
+
+def _rate_hz(result: ReaderResult) -> float:
+    arrived = result.arrived_ns
+    if len(arrived) < 2:
+        return 0.0
+    return (len(arrived) - 1) / ((arrived[-1] - arrived[0]) * 1e-9)
+
+
+def _through_ring(frames: list[Frame], turn: Iterator[int], *, read_pixels: bool) -> ReaderResult:
+    name = f"{PREFIX}_{os.getpid()}_{secrets.token_hex(4)}"
+    spec = RingSpec(name=name, n_slots=N_SLOTS, slot_bytes=frames[0].nbytes)
+    ring, context = Ring.create(spec), zmq.Context[zmq.Socket[bytes]]()
+    with Endpoints() as endpoints:
+        writer = FrameWriter(ring, context, endpoints.bind_to("ring"), lease_timeout_ns=10**9)
+        task = ReaderTask(
+            transport="ring", endpoint=writer.endpoint, ring=spec, read_pixels=read_pixels
+        )
+        reader = _Reader(task)
+        try:
+            while not writer.readers():
+                reader.require_alive()
+                writer.service(10)
+            for seq in turn:
+                _publish(writer, frames[seq % len(frames)], seq)
+            writer.end()
+            while writer.table.owed:
+                reader.require_alive()
+                writer.service(10)
+            return reader.result()
+        finally:
+            reader.end()
+            writer.close()
+            context.destroy()
+            ring.close()
+
+
+def _publish(writer: FrameWriter, frame: Frame, seq: int) -> None:
+    t_host_ns = now_ns()
+    slot = writer.begin(SHAPE, "<u2", _WAIT_S)
+    if slot is None:
+        raise RuntimeError(f"no slot came free within {_WAIT_S} s")
+    grant, pixels = slot
+    np.copyto(pixels, frame)
+    writer.publish(grant, _header(seq, t_host_ns, grant.slot, grant.generation))
+
+
+def _through_zmq(endpoint: str) -> Callable[..., ReaderResult]:
+    def send(frames: list[Frame], turn: Iterator[int], *, read_pixels: bool) -> ReaderResult:
+        context = zmq.Context[zmq.Socket[bytes]]()
+        with Endpoints() as endpoints, context.socket(zmq.PUSH) as socket:
+            socket.setsockopt(zmq.SNDHWM, _HWM)
+            socket.bind(endpoint or endpoints.bind_to("frames"))
+            task = ReaderTask(
+                transport="zmq",
+                endpoint=socket.get_string(zmq.LAST_ENDPOINT),
+                ring=None,
+                read_pixels=read_pixels,
+            )
+            reader = _Reader(task)
+            try:
+                reader.wait_until_ready()
+                for seq in turn:
+                    header = wire.encode(wire.Published(header=_header(seq, now_ns(), 0, 0)))
+                    parts = [header, frames[seq % len(frames)]]
+                    socket.send_multipart(parts, copy=False)
+                socket.send_multipart([b"", b""])
+                return reader.result()
+            finally:
+                reader.end()
+                socket.close(linger=0)
+                context.destroy(linger=0)
+
+    return send
+
+
+TRANSPORTS: dict[str, Callable[..., ReaderResult]] = {
+    "ring": _through_ring,
+    "ZeroMQ tcp": _through_zmq("tcp://127.0.0.1:*"),
+    "ZeroMQ ipc": _through_zmq(""),
+}
+
+
+def _frames() -> list[Frame]:
+    rng = np.random.default_rng(1)
+    return [rng.integers(0, 4096, SHAPE, dtype=np.uint16) for _ in range(_POOL)]
+
+
+def _header(seq: int, t_host_ns: int, slot: int, generation: int) -> FrameHeader:
+    return FrameHeader(
+        run_id="benchmark",
+        camera="camera",
+        stream="raw",
+        seq=seq,
+        epoch=0,
+        camera_seq=seq,
+        t_camera_ns=0,
+        t_host_ns=t_host_ns,
+        t_ring_ns=now_ns(),
+        t_infer_start_ns=0,
+        t_infer_end_ns=0,
+        t_publish_ns=0,
+        height=SHAPE[0],
+        width=SHAPE[1],
+        dtype="<u2",
+        bit_depth=16,
+        roi_x=0,
+        roi_y=0,
+        binning=1,
+        channel=0,
+        exposure_us=10_000,
+        slot=slot,
+        generation=generation,
+        ring_epoch=0,
+        calibration="",
+        model="",
+    )
+
+
+# ------------------------------------------------------------------------------ the reader's process
+
+
+class _Reader:
+    """The other process."""
+
+    def __init__(self, task: ReaderTask) -> None:
+        argument = msgspec.json.encode(task).decode()
+        self._process = subprocess.Popen(
+            [sys.executable, __file__, "--reader", argument], stdout=subprocess.PIPE
+        )
+
+    def require_alive(self) -> None:
+        if self._process.poll() is not None:
+            raise RuntimeError(f"the reader ended with code {self._process.returncode}")
+
+    def wait_until_ready(self) -> None:
+        self._line()
+
+    def result(self) -> ReaderResult:
+        return msgspec.json.decode(self._line(), type=ReaderResult)
+
+    def end(self) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+    def _line(self) -> bytes:
+        line = b"" if self._process.stdout is None else self._process.stdout.readline()
+        if not line:
+            raise RuntimeError("the reader ended without a result")
+        return line
+
+
+def _run_reader(task: ReaderTask) -> None:
+    arrived, host, ring_times = [], [], []
+    items = _items_of_ring(task) if task.ring is not None else _items_of_zmq(task)
+    for header, pixels in items:
+        arrived.append(now_ns())
+        host.append(header.t_host_ns)
+        ring_times.append(header.t_ring_ns)
+        if task.read_pixels:
+            pixels.max()
+    result = ReaderResult(arrived_ns=arrived, host_ns=host, ring_ns=ring_times)
+    sys.stdout.buffer.write(msgspec.json.encode(result) + b"\n")
+    sys.stdout.flush()
+    time.sleep(_WAIT_S)  # until the parent has read it and ends this process
+
+
+def _items_of_ring(task: ReaderTask) -> Iterator[tuple[FrameHeader, Frame]]:
+    if task.ring is None:
+        raise RuntimeError("no ring was named")
+    ring, context = Ring.attach(task.ring), zmq.Context[zmq.Socket[bytes]]()
+    reader = FrameReader(ring, context, task.endpoint, "benchmark", Lossless())
+    reader.attach(_WAIT_S)
+    while not reader.ended:
+        item = reader.read(_WAIT_S)
+        if isinstance(item, Received):
+            yield item.header, item.pixels
+            reader.release(item)
+
+
+def _items_of_zmq(task: ReaderTask) -> Iterator[tuple[FrameHeader, Frame]]:
+    context = zmq.Context[zmq.Socket[bytes]]()
+    socket = context.socket(zmq.PULL)
+    socket.setsockopt(zmq.RCVHWM, _HWM)
+    socket.connect(task.endpoint)
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
+    while True:
+        header, pixels = socket.recv_multipart(copy=False)
+        if not len(header.bytes):
+            return
+        message = wire.expect(wire.decode(header.bytes), wire.Published)
+        array = np.frombuffer(pixels.buffer, np.uint16)
+        yield message.header, array.reshape(message.header.shape)
+
+
+if __name__ == "__main__":
+    main()
