@@ -107,8 +107,13 @@ def _watched(daemon: Daemon, *, quiet: bool) -> Summary:
 def _report(summary: Summary, *, as_json: bool) -> None:
     import msgspec
 
+    for error in summary.errors:
+        sys.stderr.write(f"livedenoise: {error}\n")
     if as_json:
         print_json(msgspec.to_builtins(summary))
+        return
+    if summary.errors and not summary.captured:
+        sys.stderr.write(f"livedenoise: nothing was captured; logs: {summary.run_dir}\n")
         return
     from rich.console import Console
 
@@ -116,7 +121,7 @@ def _report(summary: Summary, *, as_json: bool) -> None:
     from livedenoise.view.summary import render_latency, render_lines
 
     console = Console()
-    console.print(render_lines(summary_lines(summary), [*summary.notes, *summary.errors]))
+    console.print(render_lines(summary_lines(summary), summary.notes))
     console.print(render_latency(summary.latency_ms))
 
 

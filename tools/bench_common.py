@@ -59,7 +59,7 @@ def commit() -> str:
     return f"{head} with changes" if _git("status", "--porcelain", "-uno") else head
 
 
-def write_json(path: Path, data: Any) -> None:
+def write_json(path: Path, data: object) -> None:
     """Write figures for people and programs: indented, keys in the order they were made."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")

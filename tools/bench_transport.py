@@ -291,7 +291,7 @@ def _header(seq: int, t_host_ns: int, slot: int, generation: int) -> FrameHeader
     )
 
 
-# ------------------------------------------------------------------------------ the reader's process
+# ---------------------------------------------------------------------------- the reading process
 
 
 class _Reader:

@@ -21,14 +21,13 @@ import numpy as np
 import numpy.typing as npt
 from card_markdown import write_card
 from card_pictures import FMD_NOTICE, write_panel
-from livedenoise.imaging.classical import gat_nlm
 from rich.console import Console
 from rich.progress import track
-from scipy.ndimage import gaussian_filter
 from skimage.metrics import structural_similarity
 
 from livedenoise.core.constants import CameraConstants
 from livedenoise.engines.package import ModelPackage, read_package
+from livedenoise.imaging.classical import gat_forward, gat_inverse, gat_nlm, tuned_gaussian
 from livedenoise.imaging.noise_fit import fit_constants
 from livedenoise.imaging.scenes import SceneKind, render_scene
 from livedenoise.imaging.transforms import CountsTransform, quantise
@@ -102,25 +101,19 @@ def measure(image: Image, counts: Image, truth: Image, offset: float, span: floa
     ]
 
 
-def tuned_gaussian(counts: Image, truth: Image) -> tuple[Image, float]:
-    """Return the Gaussian blur of best PSNR against the truth (an oracle) and its sigma."""
-    candidates = [gaussian_filter(counts, sigma, mode="reflect") for sigma in SIGMAS_PX]
-    errors = [float(np.mean((image - truth) ** 2)) for image in candidates]
-    best = int(np.argmin(errors))
-    return candidates[best], float(SIGMAS_PX[best])
-
-
 def bm3d_or_none() -> Denoise | None:
     """Return BM3D after the generalised Anscombe transform where ``bm3d`` is installed."""
     try:
         import bm3d
     except ImportError:
         return None
-    from livedenoise.imaging.classical import gat, inverse_gat
 
     def denoise(counts: Image, constants: CameraConstants) -> Image:
-        stable = gat(counts, constants)
-        return inverse_gat(bm3d.bm3d(stable, sigma_psd=1.0), constants)
+        electrons = (counts - constants.offset_adu) * constants.gain_e_per_adu
+        stable = gat_forward(electrons, constants.read_noise_e)
+        smooth = bm3d.bm3d(stable, sigma_psd=1.0)
+        restored = gat_inverse(smooth, constants.read_noise_e).astype(np.float64)
+        return restored / constants.gain_e_per_adu + constants.offset_adu
 
     return denoise
 
@@ -133,7 +126,7 @@ def compare(
     span: float,
 ) -> tuple[dict[str, list[float]], dict[str, Image], float]:
     """Measure raw, tuned Gaussian and every method on one image."""
-    blurred, sigma = tuned_gaussian(counts, truth)
+    blurred, sigma = tuned_gaussian(counts, truth, SIGMAS_PX)
     images = {"raw": counts, "Gaussian": blurred}
     images |= {name: method(counts, constants) for name, method in methods.items()}
     offset = constants.offset_adu

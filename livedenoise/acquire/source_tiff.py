@@ -89,14 +89,17 @@ class TiffSource(RecordedFrames):
         self._take(index, decoded, out)
 
     def _check_inside(self, index: int, page: Any) -> None:  # noqa: ANN401
-        """Refuse a page that goes beyond the end of its file: tifffile would fill in zeros."""
+        """Refuse a page whose bytes are not all in its file: tifffile may fill in zeros."""
         end = max(a + n for a, n in zip(page.dataoffsets, page.databytecounts, strict=True))
         size = page.parent.filehandle.size
-        if end > size or not all(page.databytecounts):
+        problem = ""
+        if end > size:
+            problem = f"the file ends {end - size} bytes before the frame does"
+        elif not all(page.databytecounts):
+            problem = "a part of the frame was never written"
+        if problem:
             raise ConfigError(
-                f"{self.path}: frame {index}: the file ends {max(0, end - size)} bytes before "
-                f"the frame does",
-                "it is truncated: copy it again",
+                f"{self.path}: frame {index}: {problem}", "it is truncated: copy it again"
             )
 
 

@@ -16,6 +16,7 @@ killed owner left behind are found by name and removed at the next start (``remo
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import secrets
@@ -44,6 +45,9 @@ LEASE_ROWS = 16
 LEASES_PER_READER = 3
 PREFIX = "ldn"
 _SHM_DIR = Path("/dev/shm")  # noqa: S108  (the platform's shared memory, not a temporary file)
+_MADV_POPULATE_WRITE = 23
+"""Linux 5.14 and later; missing from the constants of ``mmap``."""
+
 _NAME = re.compile(rf"{PREFIX}_([0-9]{{1,10}})_[0-9a-f]{{8}}")
 _tracker_lock = threading.RLock()
 
@@ -163,6 +167,7 @@ class Ring:
         except (OSError, ValueError) as error:
             # ValueError: the segment is empty, as it is for a moment while it is being created.
             raise BusError(f"ring {spec.name}: cannot be attached: {error}") from error
+        _map_every_page(spec, memory)
         if memory.size < _segment_size(spec):
             _close_quietly(memory)
             raise BusError(
@@ -348,6 +353,21 @@ def _require_room(size: int) -> None:
             f"a ring of {size >> 20} MiB does not fit the {free >> 20} MiB of shared memory free",
             "lower ring.memory_mb or enlarge the platform's shared memory",
         )
+
+
+def _map_every_page(spec: RingSpec, memory: shared_memory.SharedMemory) -> None:
+    """Fill this process's page table now: a first touch of each page later is a fault.
+
+    Measured: without it the first round through a ring is written at a fifth of the usual speed.
+    """
+    if sys.platform != "linux":
+        return
+    try:
+        memory._mmap.madvise(_MADV_POPULATE_WRITE)  # type: ignore[attr-defined]  # noqa: SLF001
+    except OSError as error:
+        # A kernel before 5.14 does not know the advice: a slower first round, and nothing wrong.
+        if error.errno != errno.EINVAL:
+            raise BusError(f"ring {spec.name}: pages cannot be mapped: {error}") from error
 
 
 def _reserve(name: str, size: int) -> None:

@@ -53,7 +53,7 @@ def gat_inverse(stabilised: npt.NDArray[np.floating], read_noise_e: float) -> Fl
     d = np.maximum(stabilised, lowest).astype(np.float64)
     series = _ROOT / 4 / d - 11 / 8 / d**2 + 5 / 8 * _ROOT / d**3
     electrons = d**2 / 4 + series - 1 / 8 - read_noise_e**2
-    return np.maximum(electrons, 0.0).astype(np.float32)
+    return np.asarray(np.maximum(electrons, 0.0), dtype=np.float32)
 
 
 def gat_nlm(counts: Frame, constants: CameraConstants) -> FloatImage:

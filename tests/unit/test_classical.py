@@ -76,6 +76,15 @@ def test_nlm_removes_noise_and_keeps_the_mean_in_counts(gain: float, factor: flo
     assert (restored - 100).mean() == pytest.approx((truth - 100).mean(), rel=0.05)
 
 
+def test_nlm_divides_the_excess_noise_factor_out_first() -> None:
+    counts = np.random.default_rng(0).poisson(200 * structure(48)).astype(np.float32)
+    emccd = CameraConstants(
+        gain_e_per_adu=0.8, offset_adu=3.0, read_noise_e=6.0, excess_noise_factor=2.0
+    )
+    plain = CameraConstants(gain_e_per_adu=0.4, offset_adu=3.0, read_noise_e=3.0)
+    np.testing.assert_allclose(gat_nlm(counts, emccd), gat_nlm(counts, plain), rtol=1e-5)
+
+
 def test_nlm_of_a_flat_image_holds_its_level() -> None:
     counts = (50 + np.random.default_rng(0).poisson(4.0, (128, 128))).astype(np.uint16)
     constants = CameraConstants(gain_e_per_adu=1.0, offset_adu=50.0, read_noise_e=0.0)

@@ -288,7 +288,7 @@ def test_frame_whose_bytes_are_not_there_is_named_and_never_filled_in(
         tiff.pages[2].tags["StripByteCounts"].overwrite(count)
     with open_source(path) as source:
         np.testing.assert_array_equal(source.read(3), stack[3])
-        with pytest.raises(ConfigError, match=r"stack\.tif: frame 2: the file ends"):
+        with pytest.raises(ConfigError, match=r"stack\.tif: frame 2: (the file ends|a part of)"):
             source.read(2)
 
 
