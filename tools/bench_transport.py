@@ -109,7 +109,7 @@ def _paced(frames: list[Frame], seconds: float) -> dict[str, Any]:
     return {
         "measured": f"ring, paced at {RATE_HZ:.0f} fps, from the writer's buffer to read()",
         "frames": n_frames,
-        "rate_hz": (n_frames - 1) / ((host[-1] - host[0]) * 1e-9) if n_frames > 1 else 0.0,
+        "fps": _rate_hz(result),
         **total,
         "copy_p50_ms": _percentiles(ring - host)["p50_ms"],
         "header_p99_ms": _percentiles(arrived - ring)["p99_ms"],
@@ -184,7 +184,9 @@ def _rate_hz(result: ReaderResult) -> float:
 def _through_ring(frames: list[Frame], turn: Iterator[int], *, read_pixels: bool) -> ReaderResult:
     name = f"{PREFIX}_{os.getpid()}_{secrets.token_hex(4)}"
     spec = RingSpec(name=name, n_slots=N_SLOTS, slot_bytes=frames[0].nbytes)
-    ring, context = Ring.create(spec), zmq.Context[zmq.Socket[bytes]]()
+    # As in a live run: one process owns the ring, those who use it attach.
+    owned, context = Ring.create(spec), zmq.Context[zmq.Socket[bytes]]()
+    ring = Ring.attach(spec)
     with Endpoints() as endpoints:
         writer = FrameWriter(ring, context, endpoints.bind_to("ring"), lease_timeout_ns=10**9)
         task = ReaderTask(
@@ -207,6 +209,7 @@ def _through_ring(frames: list[Frame], turn: Iterator[int], *, read_pixels: bool
             writer.close()
             context.destroy()
             ring.close()
+            owned.close()
 
 
 def _publish(writer: FrameWriter, frame: Frame, seq: int) -> None:

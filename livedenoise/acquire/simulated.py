@@ -93,7 +93,6 @@ class SimulatedCamera:
             quantum_efficiency=sensor.quantum_efficiency,
             max_rate_hz=1e9 / full_ns if full_ns else 0.0,
             capabilities=("roi", "binning", "truth"),
-            notes=("simulated",),
         )
 
     def prepare(self, request: StreamRequest) -> Prepared:
@@ -242,7 +241,7 @@ class SimulatedCamera:
             buffer_frames=sensor.buffer_frames,
             n_frames=request.n_frames,
             constants=sensor_constants(sensor, request.binning),
-            notes=(f"simulated: {repeats}",),
+            notes=(repeats,),
         )
 
     def _renderer(

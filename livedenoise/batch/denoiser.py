@@ -27,7 +27,7 @@ from livedenoise.engines.select import choose_engine
 from livedenoise.imaging.transforms import CountsTransform, FloatImage, quantise
 
 AUTO_TILE_PIXELS = 1 << 24
-"""Frames of more pixels are tiled unless told otherwise: engines need about 100 bytes a pixel."""
+"""Larger frames are tiled unless told otherwise: engines take some 80 to 220 bytes a pixel."""
 
 AUTO_TILE_PX = 2048
 _POLL_S = 0.5

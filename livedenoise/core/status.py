@@ -40,4 +40,5 @@ class StatusSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     total_frames: int
     run_dir: str
     streams: tuple[StreamStatus, ...]
-    messages: tuple[str, ...] = ()
+    errors: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()

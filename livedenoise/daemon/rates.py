@@ -49,7 +49,8 @@ def status_snapshot(
     run_dir: str,
     elapsed_s: float,
     state: str,
-    messages: tuple[str, ...],
+    errors: tuple[str, ...],
+    notes: tuple[str, ...],
 ) -> StatusSnapshot:
     """Return the state of a run from what its stages said last."""
     streams = tuple(
@@ -65,7 +66,8 @@ def status_snapshot(
         total_frames=options.frames or 0,
         run_dir=run_dir,
         streams=streams,
-        messages=messages,
+        errors=errors,
+        notes=notes,
     )
 
 

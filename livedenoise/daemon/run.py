@@ -242,7 +242,8 @@ class Daemon:
             run_dir=str(self._folder.path),
             elapsed_s=(now_ns() - self._started_ns) * 1e-9,
             state="draining" if self._stopped_ns else "running",
-            messages=tuple(self._errors + self._notes),
+            errors=tuple(self._errors),
+            notes=tuple(self._notes),
         )
 
     def _finish(self, stages: Stages) -> Summary:

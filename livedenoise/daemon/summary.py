@@ -122,9 +122,9 @@ def stream_summary(result: StreamResult, seconds: float) -> StreamSummary:
         passthrough=denoise.count("passthrough"),
         skipped=sum(skipped.values()),
         dropped=dropped,
-        fps_in=captured / period,
-        fps_out=done / max(period, _output_span_s(facts, denoise)),
-        mb_per_s=stream_bytes / period / 1e6,
+        fps_in=_rate(captured, period),
+        fps_out=_rate(done, max(period, _output_span_s(facts, denoise))),
+        mb_per_s=_rate(stream_bytes, period) / 1e6,
         latency_ms=_latencies([result.acquire_metrics, result.denoise_metrics]),
         conserved=_conserved(result, captured, published, recorded, done + sum(skipped.values())),
         engine=(result.denoise.get("serving") or {}).get("engine") or {},
@@ -179,6 +179,10 @@ def run_summary(
         first_denoised_ns=first_denoised_ns,
         streams=streams,
     )
+
+
+def _rate(count: int, seconds: float) -> float:
+    return count / seconds if seconds > 0 else 0.0
 
 
 def _put(dropped: dict[str, dict[str, int]], stage: str, reasons: dict[str, int]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Self
 
+import numpy as np
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.panel import Panel
@@ -23,10 +24,10 @@ def render(snapshot: StatusSnapshot) -> RenderableType:
     for stream in snapshot.streams:
         parts.append(Text())
         parts.append(_stream_table(stream))
-    if snapshot.messages:
-        parts.append(Text())
-        parts += [Text(f"! {message}", style=_WARN) for message in snapshot.messages[-4:]]
-    parts.append(Text(f"recording to {snapshot.run_dir}", style="dim"))
+    parts.append(Text())
+    parts += [Text(f"! {error}", style=_BAD) for error in snapshot.errors[-3:]]
+    parts += [Text(f"- {note}", style="dim") for note in snapshot.notes[-4:]]
+    parts.append(Text(f"run folder {snapshot.run_dir}", style="dim"))
     title = f"livedenoise  {snapshot.name}  [{snapshot.state}]"
     return Panel(Group(*parts), title=Text(title), title_align="left", width=80)
 
@@ -84,7 +85,7 @@ def _progress(snapshot: StatusSnapshot) -> tuple[float, float, str]:
 def _stream_table(stream: StreamStatus) -> RenderableType:
     head = Text.assemble(
         (stream.camera, "bold cyan"),
-        f"  {stream.shape[1]}x{stream.shape[0]} {stream.dtype.lstrip('<|')}",
+        f"  {stream.shape[1]}x{stream.shape[0]} {np.dtype(stream.dtype).name}",
         ("   engine ", "dim"),
         stream.engine,
     )

@@ -1,10 +1,8 @@
-"""Every kind of recording comes back bit for bit; every kind of damage is named."""
+"""TIFF and PNG files come back bit for bit; what cannot be read is named with its frame."""
 
 from __future__ import annotations
 
-import builtins
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,47 +10,12 @@ import imagecodecs
 import numpy as np
 import pytest
 import tifffile
-from ndstorage import NDTiffDataset
+from source_kit import SHAPE, assert_source, make_stack, read_all
 
 from livedenoise.acquire.sources import open_source
-from livedenoise.core.camera import CameraInfo
-from livedenoise.core.config import parse_config
-from livedenoise.core.constants import CameraConstants
 from livedenoise.core.errors import ConfigError
-from livedenoise.core.frame import FrameHeader
-from livedenoise.core.source import FrameSource
-from livedenoise.record.recorder import Recorder
-from livedenoise.record.run_folder import CameraRecord, RunFolder, create_run_folder
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
-SHAPE = (8, 10)
-
-
-def make_stack(n: int, dtype: str = "<u2", shape: tuple[int, int] = SHAPE) -> np.ndarray:
-    values = np.arange(n * shape[0] * shape[1]).reshape(n, *shape) * 7 + 3
-    return (values % 251).astype(dtype)
-
-
-def read_all(source: FrameSource) -> np.ndarray:
-    return np.stack([source.read(index) for index in range(source.n_frames)])
-
-
-def assert_source(path: Path, expected: np.ndarray, **options: Any) -> tuple[str, ...]:
-    """Check every frame and the facts; return the notes."""
-    with open_source(path, **options) as source:
-        assert source.shape == expected.shape[1:]
-        assert source.n_frames == len(expected)
-        frames = read_all(source)
-        assert frames.dtype.str == source.dtype
-        assert source.read(0).flags.c_contiguous
-        np.testing.assert_array_equal(frames, expected)
-        # In any order, and into an array that is given.
-        out = np.empty(source.shape, source.dtype)
-        source.read_into(len(expected) - 1, out)
-        np.testing.assert_array_equal(out, expected[-1])
-        with pytest.raises(ConfigError, match=f"frame {len(expected)} of {len(expected)} does not"):
-            source.read(len(expected))
-        return source.notes
 
 
 TIFFS: dict[str, dict[str, Any]] = {
@@ -324,202 +287,6 @@ def test_colour_and_damaged_png(tmp_path: Path) -> None:
             open_source(path) as source,
         ):
             source.read(0)
-
-
-def write_ndtiff(folder: Path, axes: list[dict[str, Any]], stack: np.ndarray) -> None:
-    """Write a data set, and cut its file: ndstorage allocates 4 GiB for it."""
-    dataset = NDTiffDataset(str(folder), summary_metadata={}, writable=True)
-    for k, coordinates in enumerate(axes):
-        facts = {"ElapsedTime-ms": 20.0 * k + 7, "Exposure": 15.0, "BitDepth": 12}
-        dataset.put_image(coordinates, stack[k], facts)
-    # ndstorage itself leaves this one open.
-    dataset.current_writer.reader.close()
-    dataset.finish()
-    dataset.close()
-
-
-def test_ndtiff_in_file_order(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    stack = make_stack(5)
-    write_ndtiff(tmp_path / "set", [{"time": k} for k in range(5)], stack)
-    assert assert_source(tmp_path / "set", stack) == ()
-    with open_source(tmp_path / "set") as source:
-        assert (source.bit_depth, source.exposure_us) == (12, 15_000)
-        assert (source.period_ns, source.time_ns(4)) == (20_000_000, 80_000_000)
-    # Standard output belongs to --json.
-    assert capsys.readouterr().out == ""
-
-
-def test_ndtiff_of_several_axes_is_flattened_and_says_so(tmp_path: Path) -> None:
-    stack = make_stack(4)
-    axes = [{"time": t, "channel": c} for t in range(2) for c in ("red", "green")]
-    write_ndtiff(tmp_path / "set", axes, stack)
-    [note] = assert_source(tmp_path / "set", stack)
-    assert note == "axes channel 2, time 2 flattened to 4 frames in file order"
-
-
-def test_truncated_ndtiff_is_named_with_the_frame(tmp_path: Path) -> None:
-    stack = make_stack(66)
-    folder = tmp_path / "set"
-    write_ndtiff(folder, [{"time": k} for k in range(66)], stack)
-    [file] = folder.glob("*.tif")
-    with open_source(folder) as source:
-        place = source._places[65].offset  # type: ignore[attr-defined]
-    with file.open("r+b") as opened:
-        opened.truncate(place + 30)
-    with open_source(folder) as source:
-        np.testing.assert_array_equal(source.read(64), stack[64])
-        with pytest.raises(ConfigError, match=r"NDTiffStack\.tif: frame 65: the file ends 130"):
-            source.read(65)
-        with pytest.raises(ConfigError, match=r"set: frame 65: its metadata cannot be read"):
-            source.time_ns(65)
-    index = folder / "NDTiff.index"
-    index.write_bytes(index.read_bytes()[:-7])
-    with pytest.raises(ConfigError, match=r"set: cannot be read as NDTiff"):
-        open_source(folder)
-
-
-def test_ndtiff_without_its_package_says_what_to_install(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "NDTiff.index").touch()
-    real = builtins.__import__
-
-    def absent(name: str, *args: Any, **options: Any) -> Any:
-        if name.startswith("ndstorage"):
-            raise ImportError("No module named 'ndstorage'")
-        return real(name, *args, **options)
-
-    monkeypatch.setattr(builtins, "__import__", absent)
-    with pytest.raises(ConfigError, match="not installed") as caught:
-        open_source(tmp_path)
-    assert caught.value.hint == 'pip install "livedenoise[ndtiff]"'
-
-
-def make_header(seq: int, **changes: Any) -> FrameHeader:
-    facts: dict[str, Any] = dict.fromkeys(FrameHeader.__struct_fields__, 0)
-    facts |= {"run_id": "run", "camera": "cam", "stream": "raw", "calibration": "", "model": ""}
-    facts |= {"seq": seq, "height": SHAPE[0], "width": SHAPE[1], "dtype": "<u2", "role": ""}
-    facts |= {"bit_depth": 12, "exposure_us": 3000, "t_host_ns": 900 + 50_000 * seq}
-    return FrameHeader(**(facts | changes))
-
-
-def make_run(base: Path) -> RunFolder:
-    config = parse_config({"camera": [{"kind": "simulated"}]}, "test")
-    return create_run_folder(base, "test", config=config, argv=[])
-
-
-def record(folder: Path, seqs: list[int], *, finalise: bool = True) -> np.ndarray:
-    """Record frames in parts of two; return them."""
-    recorder = Recorder(folder, "raw", part_size_bytes=1200)
-    stack = make_stack(10)
-    for seq in seqs:
-        recorder.append(make_header(seq), stack[seq])
-    if finalise:
-        assert len(recorder.finalise().parts) > 1
-    else:
-        # As a killed process leaves it: files closed, nothing finalised.
-        assert recorder._part is not None
-        recorder._part.tiff.close()
-        recorder._sidecar.close()
-    return stack[seqs]
-
-
-def test_run_folder_joins_its_parts(tmp_path: Path) -> None:
-    run = make_run(tmp_path)
-    stack = record(run.stream_folder("raw", "cam"), list(range(5)))
-    assert assert_source(run.path, stack) == ()
-    with open_source(run.path) as source:
-        assert (source.bit_depth, source.exposure_us, source.period_ns) == (12, 3000, 50_000)
-        assert [source.time_ns(k) for k in (0, 1, 4)] == [0, 50_000, 200_000]
-        assert source.constants is None
-    assert_source(run.path / "raw" / "cam", stack)
-
-
-def test_run_folder_brings_its_constants(tmp_path: Path) -> None:
-    run = make_run(tmp_path)
-    record(run.stream_folder("raw", "cam"), [0, 1, 2])
-    constants = CameraConstants(gain_e_per_adu=0.5, offset_adu=100.0, read_noise_e=1.5)
-    info = CameraInfo(name="cam", kind="simulated", sensor=SHAPE, dtype="<u2", bit_depth=12)
-    run.note_camera("cam", CameraRecord(info=info, constants=constants))
-    for path in (run.path, run.path / "raw" / "cam"):
-        with open_source(path) as source:
-            assert source.constants == constants
-
-
-def test_killed_run_is_read_up_to_its_last_acknowledged_frame(tmp_path: Path) -> None:
-    run = make_run(tmp_path)
-    folder = run.stream_folder("raw", "cam")
-    stack = record(folder, [0, 1, 2, 3, 4], finalise=False)
-    with (folder / "frames.jsonl").open("ab") as file:
-        file.write(b'{"kind":"frame","seq":5,"ep')
-    with (folder / "part-0002.tif").open("ab") as file:
-        file.write(b"half a frame")
-    notes = assert_source(run.path, stack)
-    assert "was not finished" in notes[0]
-    assert "last line torn" in notes[1]
-
-
-def test_missing_frames_are_noted(tmp_path: Path) -> None:
-    run = make_run(tmp_path)
-    stack = record(run.stream_folder("raw", "cam"), [0, 1, 4, 6])
-    assert assert_source(run.path, stack) == ("3 frames are missing in the recording",)
-
-
-def test_run_of_several_cameras_wants_one_named(tmp_path: Path) -> None:
-    run = make_run(tmp_path)
-    record(run.stream_folder("raw", "a"), [0, 1, 2])
-    stack = record(run.stream_folder("raw", "b"), [3, 4, 5])
-    with pytest.raises(ConfigError, match="2 cameras: a, b"):
-        open_source(run.path)
-    assert_source(run.path, stack, camera="b")
-    with pytest.raises(ConfigError, match="no camera 'c'; recorded: a, b"):
-        open_source(run.path, camera="c")
-    with pytest.raises(ConfigError, match="no stream 'clean' was recorded; recorded: raw"):
-        open_source(run.path, stream="clean")
-
-
-def test_truth_of_a_run(tmp_path: Path) -> None:
-    run = make_run(tmp_path)
-    with pytest.raises(ConfigError, match="found: none"):
-        open_source(run.path, stream="truth")
-    stack = make_stack(3, "<f4")
-    tifffile.imwrite(run.truth_file("cam"), stack, photometric="minisblack")
-    assert_source(run.path, stack, stream="truth")
-
-
-def test_run_that_changes_size_is_refused_with_the_place(tmp_path: Path) -> None:
-    run = make_run(tmp_path)
-    recorder = Recorder(run.stream_folder("raw", "cam"), "raw", part_size_bytes=1 << 20)
-    recorder.append(make_header(0), make_stack(1)[0])
-    recorder.append(make_header(1, epoch=1, height=4), make_stack(1, "<u2", (4, 10))[0])
-    recorder.finalise()
-    with pytest.raises(ConfigError, match=r"from frame 1 on, of \(4, 10") as caught:
-        open_source(run.path)
-    assert "part-0001.tif" in caught.value.hint
-    # The mend works.
-    with open_source(run.path / "raw" / "cam" / "part-0001.tif") as source:
-        assert (source.shape, source.bit_depth, source.exposure_us) == ((4, 10), 12, 3000)
-
-
-def test_damaged_run_is_named(tmp_path: Path) -> None:
-    run = make_run(tmp_path)
-    folder = run.stream_folder("raw", "cam")
-    record(folder, [0, 1, 2])
-    shutil.copy(folder / "part-0001.tif", tmp_path / "part")
-    (folder / "part-0001.tif").write_bytes((tmp_path / "part").read_bytes()[:100])
-    with open_source(run.path) as source:
-        source.read(0)
-        with pytest.raises(ConfigError, match=r"part-0001\.tif: frame 2: the file ends"):
-            source.read(2)
-    (folder / "part-0001.tif").unlink()
-    with open_source(run.path) as source, pytest.raises(ConfigError, match=r"part-0001\.tif"):
-        source.read(2)
-
-
-def test_recording_without_a_frame_is_refused(tmp_path: Path) -> None:
-    Recorder(tmp_path / "raw", "raw", part_size_bytes=1).finalise()
-    with pytest.raises(ConfigError, match="holds no frame"):
-        open_source(tmp_path / "raw")
 
 
 def test_what_is_no_recording_is_refused(tmp_path: Path) -> None:
