@@ -22,6 +22,9 @@ from livedenoise.core.frame import Frame, FrameHeader
 from livedenoise.engines.cache import default_cache_dir
 from livedenoise.engines.select import choose_engine
 
+_ATTEMPTS = 4
+"""Batches of first frames looked at before an estimate is taken as it is."""
+
 Mode = tuple[tuple[int, int], str, int, int, int]
 
 
@@ -62,6 +65,7 @@ class Serving:
         self._engine: Engine | None = None
         self._info: EngineInfo | None = None
         self._learnt: list[Frame] = []
+        self._attempts = 0
         self._open()
 
     @property
@@ -99,15 +103,22 @@ class Serving:
         self._open()
 
     def learn(self, frame: Received) -> None:
-        """Take one of the first frames; after the last of them estimate the constants, once."""
+        """Take one of the first frames; after the last of them estimate the constants, once.
+
+        Frames whose noise does not follow the signal (a closed shutter, an empty field) say little
+        about the camera: a few more are waited for before such an estimate is taken.
+        """
+        from livedenoise.imaging.noise_fit import fit_constants
+
         self._learnt.append(frame.pixels.copy())
         if len(self._learnt) < self._settings.estimate_frames:
             return
-        frames = np.stack(self._learnt)
+        found = fit_constants(np.stack(self._learnt), bit_depth=self._settings.bit_depth)
         self._learnt.clear()
-        from livedenoise.imaging.noise_fit import fit_constants
-
-        self._constants = fit_constants(frames, bit_depth=self._settings.bit_depth)
+        self._attempts += 1
+        if found.model == "gaussian" and self._attempts < _ATTEMPTS:
+            return
+        self._constants = found
         self._open()
 
     def submit(self, frame: FrameView, out: Frame, *, reset: bool) -> None:

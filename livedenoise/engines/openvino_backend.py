@@ -294,9 +294,7 @@ def _warm_up(lane: _Lane, request: ServeRequest) -> None:
     out = np.empty(request.shape, dtype=request.out_dtype)
     lane.request.set_tensor("frame", _shared_tensor(pixels))
     lane.request.set_tensor("out", _shared_tensor(out))
-    # As frames are run: a plain infer() would leave the stream's own threads still to be started.
-    lane.request.start_async()
-    lane.request.wait()
+    lane.request.infer()
 
 
 def _first_line(error: Exception) -> str:
