@@ -155,7 +155,11 @@ def test_two_cameras_are_two_streams(start: Start) -> None:
 
 def test_unknown_constants_are_estimated_once_and_frozen(start: Start) -> None:
     config = small_config(
-        camera={"estimate_constants": True}, denoise={"estimate_frames": 8, "policy": "lossless"}
+        camera={
+            "estimate_constants": True,
+            "sensor": {"width_px": 128, "height_px": 128, "line_time_us": 5.0},
+        },
+        denoise={"estimate_frames": 8, "policy": "lossless"},
     )
     summary = start(config, frames=40).result()
     assert summary.passthrough == 8
@@ -163,6 +167,16 @@ def test_unknown_constants_are_estimated_once_and_frozen(start: Start) -> None:
     constants = summary.streams[0].constants
     assert constants["source"] == "estimated"
     assert any("estimated" in note for note in summary.notes)
+
+
+def test_frames_that_say_nothing_postpone_the_estimate(start: Start) -> None:
+    config = small_config(
+        camera={"estimate_constants": True, "scene": {"photons_per_s": 0.0, "kind": "flat"}},
+        denoise={"estimate_frames": 4, "policy": "lossless"},
+    )
+    summary = start(config, frames=30).result()
+    assert summary.passthrough == 16, "four batches of four are looked at"
+    assert summary.streams[0].constants["model"] == "gaussian"
 
 
 def test_calibration_of_another_sensor_is_refused(start: Start, tmp_path: Path) -> None:
