@@ -49,7 +49,8 @@ def report_lines(results: list[PredictResult]) -> list[str]:
     """Return what was done, one line an input, each distinct note once."""
     lines = []
     for result in results:
-        rate = f", {result.n_frames / result.seconds:.1f} frames/s" if result.seconds else ""
+        written = result.status == "written" and result.seconds > 0
+        rate = f", {result.n_frames / result.seconds:.1f} frames/s" if written else ""
         tiled = ", tiled" if result.tiled else ""
         lines.append(f"{result.status:8} {result.output}  ({result.n_frames} frames{rate}{tiled})")
         if result.constants is not None and result.status == "written":

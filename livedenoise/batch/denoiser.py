@@ -4,26 +4,27 @@ Knows: engines, and how a frame is cut into tiles and put together. Must not kno
 constants come from.
 
 Tiles give the whole frame's result within rounding: they overlap by the receptive field and start
-at multiples of the network's stride. They come back as float32 counts; the put-together frame is
-rounded, clipped and counted once, as the graph does for whole frames.
+at multiples of the network's stride (``imaging.tiling``). They come back as float32 counts; the
+put-together frame is rounded, clipped and counted once, as the graph does for whole frames.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
+from math import lcm
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import msgspec
 import numpy as np
 
-from livedenoise.batch.tiles import Tile, plan_tiles
 from livedenoise.core.engine import Engine, EngineInfo, FrameView, ServeRequest
-from livedenoise.core.errors import DenoiseError
+from livedenoise.core.errors import ConfigError, DenoiseError
 from livedenoise.core.frame import Frame
 from livedenoise.engines.package import ModelPackage
 from livedenoise.engines.select import choose_engine
+from livedenoise.imaging.tiling import Tile, pad_to_stride, plan_tiles
 from livedenoise.imaging.transforms import CountsTransform, FloatImage, quantise
 
 AUTO_TILE_PIXELS = 1 << 24
@@ -143,11 +144,12 @@ class Denoiser:
     ) -> FloatImage:
         result: FloatImage = np.empty(request.shape, dtype=np.float32)
         waiting: deque[tuple[Tile, FloatImage]] = deque()
+        padded = cast("Frame", pad_to_stride(pixels, self._stride))
         for tile in self._tiles:
             if len(waiting) == self._in_flight:
                 self._place(waiting.popleft(), index, path, result)
-            out: FloatImage = np.empty(tile.shape, dtype=np.float32)
-            self._submit(index, pixels[tile.read].copy(), out)
+            out: FloatImage = np.empty(_shape_of(tile), dtype=np.float32)
+            self._submit(index, padded[tile.source].copy(), out)
             waiting.append((tile, out))
         while waiting:
             self._place(waiting.popleft(), index, path, result)
@@ -158,7 +160,7 @@ class Denoiser:
     ) -> None:
         self._wait(index, path)
         tile, out = finished
-        result[tile.write] = out[tile.inner]
+        result[tile.place] = out[tile.keep]
 
     def _next(self, waiting: deque[Frame], path: Path) -> Denoised:
         index, clipped = self._wait(None, path)
@@ -192,21 +194,37 @@ class Denoiser:
             edge = AUTO_TILE_PX
         if edge is None or self._package is None or edge >= max(rows, columns):
             return ()
-        return plan_tiles(
-            request.shape,
-            edge_px=edge,
-            margin_px=self._package.receptive_field_px,
-            stride=self._package.stride,
-        )
+        # Tiles end with the padded frame, so their padding is that of the whole frame's graph.
+        stride = self._stride
+        try:
+            tiles = plan_tiles(
+                request.shape,
+                tile=edge // stride * stride,
+                halo=self._package.receptive_field_px,
+                stride=stride,
+            )
+        except ValueError as error:
+            raise ConfigError(f"tiles of {edge} px: {error}", "use larger tiles") from error
+        return tuple(tiles)
+
+    @property
+    def _stride(self) -> int:
+        """Return a number of pixels that is whole strides along both axes."""
+        return 1 if self._package is None else lcm(*self._package.stride)
 
     def _tile_request(self, request: ServeRequest) -> ServeRequest:
         return msgspec.structs.replace(
             request,
-            shape=self._tiles[0].shape,
+            shape=_shape_of(self._tiles[0]),
             dtype=request.dtype if request.maps is None else "<f4",
             out_dtype="<f4",
             maps=None,
         )
+
+
+def _shape_of(tile: Tile) -> tuple[int, int]:
+    rows, columns = tile.source
+    return (rows.stop - rows.start, columns.stop - columns.start)
 
 
 def _without_maps(pixels: Frame, request: ServeRequest) -> Frame:

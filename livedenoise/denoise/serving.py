@@ -75,8 +75,14 @@ class Serving:
 
     @property
     def in_flight(self) -> int:
-        """Return how many frames the engine takes at once (1 while there is none)."""
-        return 1 if self._info is None else self._info.in_flight
+        """Return how many frames to give the engine at once.
+
+        A processor computes one at a time: a second frame would only wait inside the engine, where
+        the policy can no longer skip it, and add its waiting to the latency.
+        """
+        if self._info is None or self._info.device == "CPU":
+            return 1
+        return self._info.in_flight
 
     @property
     def model_hash(self) -> str:

@@ -5,16 +5,20 @@ from __future__ import annotations
 import importlib
 import importlib.util
 
-_NEEDED = {
-    "auto": ("onnx", "openvino"),
-    "openvino": ("onnx", "openvino"),
-    "onnxruntime": ("onnx", "onnxruntime"),
-    "identity": (),
-}
+from livedenoise.engines.openvino_backend import import_openvino
 
 
 def warm_up_imports(engine: str) -> None:
     """Import what ``engine`` will import; what is not installed is left for it to report."""
-    for module in _NEEDED.get(engine, ()):
-        if importlib.util.find_spec(module) is not None:
-            importlib.import_module(module)
+    if engine == "identity":
+        return
+    _import_if_there("onnx")
+    if engine == "onnxruntime":
+        _import_if_there("onnxruntime")
+    elif importlib.util.find_spec("openvino") is not None:
+        import_openvino()
+
+
+def _import_if_there(module: str) -> None:
+    if importlib.util.find_spec(module) is not None:
+        importlib.import_module(module)

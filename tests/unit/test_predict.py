@@ -89,7 +89,7 @@ def test_provenance_says_how_it_was_made(tmp_path: Path, model: Path) -> None:
     found = read_provenance(result.output)
     assert found is not None
     assert found["input"] == "stack.tif"
-    assert found["model"] == "tiny-conv"
+    assert found["model"] == model.name
     assert found["model_sha256"].startswith(found["model_hash"])
     assert found["engine"] == "openvino"
     assert found["precision"] == "fp32"

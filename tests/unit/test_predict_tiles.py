@@ -1,4 +1,4 @@
-"""Tiles: pure planning, and tiled results against whole ones."""
+"""Tiled results against whole ones."""
 
 from __future__ import annotations
 
@@ -7,11 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from livedenoise.batch.denoiser import AUTO_TILE_PIXELS, Denoiser
-from livedenoise.batch.tiles import plan_tiles
 from livedenoise.core.constants import CameraConstants, CameraMaps
 from livedenoise.core.engine import ServeRequest
 from livedenoise.core.errors import ConfigError
@@ -20,46 +17,6 @@ from livedenoise.engines.package import read_package
 from livedenoise.testing.tiny_package import write_tiny_package
 
 CONSTANTS = CameraConstants(gain_e_per_adu=0.5, offset_adu=100.0, read_noise_e=1.5)
-
-
-@settings(max_examples=80, deadline=None)
-@given(
-    rows=st.integers(1, 150),
-    columns=st.integers(1, 150),
-    edge=st.integers(12, 120),
-    margin=st.integers(0, 20),
-    stride=st.sampled_from([1, 2, 4, 8, 16]),
-)
-def test_tiles_make_up_the_frame_and_keep_their_distance(
-    rows: int, columns: int, edge: int, margin: int, stride: int
-) -> None:
-    shape = (rows, columns)
-    try:
-        tiles = plan_tiles(shape, edge_px=edge, margin_px=margin, stride=(stride, stride))
-    except ConfigError:
-        assert edge < 2 * (margin + stride) + 2 * stride
-        assert edge < max(shape)
-        return
-    count = np.zeros(shape, dtype=np.int64)
-    for tile in tiles:
-        assert tile.shape == tiles[0].shape
-        count[tile.write] += 1
-        for axis, length in enumerate(shape):
-            read, inner, write = tile.read[axis], tile.inner[axis], tile.write[axis]
-            assert 0 <= read.start < read.stop <= length
-            assert read.stop - read.start <= edge or length <= edge
-            assert read.start % stride == 0
-            assert (read.start + inner.start, read.start + inner.stop) == (write.start, write.stop)
-            assert read.start == 0 or write.start - read.start >= margin
-            assert read.stop == length or read.stop - write.stop >= margin
-    assert (count == 1).all()
-
-
-def test_too_small_tiles_are_refused_with_the_size_that_works() -> None:
-    with pytest.raises(ConfigError, match="keep nothing") as caught:
-        plan_tiles((500, 500), edge_px=60, margin_px=30, stride=(8, 8))
-    assert caught.value.hint == "use tiles of at least 80 px"
-    assert len(plan_tiles((500, 500), edge_px=80, margin_px=30, stride=(8, 8))) > 100
 
 
 def _request(package: Path, shape: tuple[int, int], **changes: Any) -> ServeRequest:
@@ -146,3 +103,13 @@ def test_only_very_large_frames_are_tiled_unasked(
         assert denoiser.tiled
     finally:
         denoiser.close()
+
+
+def test_too_small_tiles_are_refused_with_the_size_that_works(tmp_path: Path) -> None:
+    package = write_tiny_package(tmp_path, "conv", stride=4)
+    denoiser = Denoiser("openvino", read_package(package), 27)
+    with pytest.raises(ConfigError, match="at least 28 px"):
+        denoiser.open(_request(package, (200, 200)))
+    tiled = _denoise(_request(package, (60, 60)), _frames((60, 60), 1), 28)
+    whole = _denoise(_request(package, (60, 60)), _frames((60, 60), 1), None)
+    assert np.abs(tiled[0].pixels.astype(int) - whole[0].pixels).max() <= 1
