@@ -52,6 +52,7 @@ LEVELS = (
     (300.0, 1.4),
     (1000.0, 1.4),
     (3000.0, 1.4),
+    (20000.0, 1.4),
     (3.0, 4.0),
     (20.0, 9.0),
 )
@@ -59,6 +60,8 @@ LEVELS = (
 GAIN_E_PER_ADU, OFFSET_ADU = 0.25, 100.0
 SIGMAS_PX = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 1, 1.3, 1.6, 2, 2.5, 3, 4, 5, 6, 8, 10, 14)
 PHOTOMETRY_LEVELS_E = (2.0, 10.0, 100.0, 1000.0)
+ROUNDS = 8
+"""Rounds of 50 timed frames; the quietest round counts, since others may use the machine."""
 FMD_FRAMES = tuple(range(0, 50, 5))
 
 Image = npt.NDArray[np.float64]
@@ -255,14 +258,19 @@ def time_openvino(package: ModelPackage, threads: int) -> dict[str, float]:
     }
     request = core.compile_model(network, "CPU", settings).create_infer_request()
     image = np.random.default_rng(0).poisson(20, (1, 1, 512, 512)).astype(np.float32)
+    rounds = [_time_round(request, image) for _ in range(ROUNDS)]
+    p50, p99 = min(rounds)
+    return {"threads": threads, "p50_ms": p50, "p99_ms": p99}
+
+
+def _time_round(request: Any, image: npt.NDArray[np.float32]) -> tuple[float, float]:  # noqa: ANN401
     durations = []
     for _ in range(60):
         start = time.perf_counter()
         request.infer([image])
         durations.append(1e3 * (time.perf_counter() - start))
-    warm = np.array(durations[10:])
-    p10, p50, p99 = np.percentile(warm, (10, 50, 99))
-    return {"threads": threads, "p10_ms": float(p10), "p50_ms": float(p50), "p99_ms": float(p99)}
+    p50, p99 = np.percentile(durations[10:], (50, 99))
+    return float(p50), float(p99)
 
 
 def machine() -> dict[str, str]:
@@ -289,9 +297,8 @@ def machine() -> dict[str, str]:
 # ---------------------------------------------------------------- pictures
 
 
-def picture_simulated(methods: dict[str, Denoise]) -> list[Path]:
+def picture_simulated(methods: dict[str, Denoise]) -> None:
     """Write panels of held-out scenes at a few levels."""
-    paths = []
     for kind, psf, peak, read in (
         (3, 1, 3.0, 1.0),
         (0, 1, 10.0, 1.4),
@@ -304,18 +311,15 @@ def picture_simulated(methods: dict[str, Denoise]) -> list[Path]:
         limits = (float(np.quantile(truth, 0.01)) - 2, float(np.quantile(truth, 0.999)))
         path = IMAGES / "model-realtime-m" / f"{KINDS[kind]}_{peak:g}e_read{read:g}.png"
         write_panel(path, part, limits)
-        paths.append(path)
-    return paths
 
 
-def picture_fmd(images: dict[str, Image]) -> Path:
+def picture_fmd(images: dict[str, Image]) -> None:
     """Write a crop of the real field beside its licence notice."""
-    part = {name: image[150:310, 150:310] for name, image in images.items()}
+    part = {name: image[310:470, 215:375] for name, image in images.items()}
     limits = (2.0, float(np.quantile(part["50-frame mean"], 0.998)))
     path = IMAGES / "fmd" / "realtime-m_confocal_bpae_b.png"
     write_panel(path, part, limits)
     (path.parent / "NOTICE").write_text(FMD_NOTICE, encoding="utf-8")
-    return path
 
 
 # ---------------------------------------------------------------- the card
@@ -338,6 +342,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--package", type=Path, default=PACKAGE)
     parser.add_argument("--fmd", type=Path, help="folder with raw.tif and gt.tif of the real field")
     parser.add_argument("--bm3d", action="store_true", help="a second table with BM3D (slow)")
+    parser.add_argument("--words-only", action="store_true", help="write the card from the JSON")
     parser.add_argument("--threads", type=int, nargs="+", default=[2, 1])
     return parser.parse_args()
 
@@ -345,6 +350,19 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> None:
     """Measure, write, print."""
     options = parse_arguments()
+    report_path = BENCHMARKS / "model-realtime-m.json"
+    if not options.words_only:
+        text = json.dumps(judge(options), indent=1) + "\n"
+        BENCHMARKS.mkdir(parents=True, exist_ok=True)
+        report_path.write_text(text, encoding="utf-8")
+    pictures = sorted(IMAGES.glob("*/*realtime-m*.png")) + sorted(IMAGES.glob("*realtime-m/*.png"))
+    card = write_card(json.loads(report_path.read_text("utf-8")), pictures, options.package, ROOT)
+    (options.package / "README.md").write_text(card, encoding="utf-8")
+    print(card)
+
+
+def judge(options: argparse.Namespace) -> dict[str, Any]:
+    """Measure everything the card says; write the pictures."""
     package = read_package(options.package)
     model = Model(package)
     methods: dict[str, Denoise] = {"NLM": gat_nlm, "model": model}
@@ -353,6 +371,7 @@ def main() -> None:
         "package": package_facts(package),
         "machine": machine(),
         "gain_e_per_adu": GAIN_E_PER_ADU,
+        "speed_rounds": ROUNDS,
         "speed": [time_openvino(package, threads) for threads in options.threads],
         "photometry": judge_photometry(model),
         "simulated": [
@@ -365,16 +384,12 @@ def main() -> None:
             judge_level(peak, read, with_bm3d, (1,))
             for peak, read in track(LEVELS, "levels with BM3D", console=console)
         ]
-    pictures = picture_simulated(methods)
+    picture_simulated(methods)
     if options.fmd is not None:
-        report["fmd"], images = judge_fmd(options.fmd, with_bm3d if options.bm3d else methods)
-        pictures.append(picture_fmd(images))
-    BENCHMARKS.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(report, indent=1) + "\n"
-    (BENCHMARKS / "model-realtime-m.json").write_text(text, encoding="utf-8")
-    card = write_card(report, pictures, options.package, ROOT)
-    (options.package / "README.md").write_text(card, encoding="utf-8")
-    print(card)
+        fmd_methods = with_bm3d if options.bm3d else methods
+        report["fmd"], images = judge_fmd(options.fmd, fmd_methods)
+        picture_fmd(images)
+    return report
 
 
 if __name__ == "__main__":

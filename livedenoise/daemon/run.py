@@ -187,7 +187,9 @@ class Daemon:
     def _follow_stalls(self, stages: Stages) -> None:
         """Stop a camera that delivers nothing, kill a denoiser that hangs, report a slow disk."""
         for handle in stages.handles.values():
-            idle_s = (now_ns() - max(handle.t_step_ns, handle.busy_until_ns)) * 1e-9
+            # Before the start no loop moves, however long a camera takes to get ready.
+            moved_ns = max(handle.t_step_ns, handle.busy_until_ns, self._started_ns)
+            idle_s = (now_ns() - moved_ns) * 1e-9
             if handle.over or handle.name in self._told_stalled:
                 continue
             if idle_s < self._stall_limit_s(handle):

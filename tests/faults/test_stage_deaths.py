@@ -85,6 +85,15 @@ def test_camera_stall_is_exit_code_3_with_what_was_captured(start: Start) -> Non
     assert summary.captured == summary.recorded == 50
 
 
+def test_a_camera_that_takes_long_to_get_ready_is_not_stalled(start: Start) -> None:
+    # Preparing takes longer than the time-out for silence.
+    config = small_config(
+        camera={"pool_frames": 64, "sensor": {"width_px": 512, "height_px": 512}},
+        status={"report_ms": 50, "stall_timeout_s": 0.4, "drain_timeout_s": 10.0},
+    )
+    assert start(config, frames=40).result().exit_code == 0
+
+
 def test_hung_denoiser_is_killed_and_raw_is_complete(start: Start) -> None:
     config = small_config(status={"report_ms": 50, "stall_timeout_s": 1.0})
     run = start(config, frames=600)

@@ -59,6 +59,14 @@ def test_onnxruntime_agrees_with_torch_at_every_size(
     assert np.allclose(result, _expected(image), atol=2e-3)
 
 
+@pytest.fixture(scope="module")
+def openvino_threads(package: Path) -> None:
+    """Let OpenVINO start the threads it keeps for the life of the process."""
+    openvino = pytest.importorskip("openvino")
+    openvino.Core().compile_model(package / "model.onnx", "CPU")(_noisy(16, 16))
+
+
+@pytest.mark.usefixtures("openvino_threads")
 @pytest.mark.parametrize("static", [False, True])
 def test_openvino_agrees_with_torch_with_free_and_fixed_sizes(package: Path, static: bool) -> None:
     openvino = pytest.importorskip("openvino")

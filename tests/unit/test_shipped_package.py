@@ -114,18 +114,20 @@ def test_static_scenes_keep_their_mean(denoise: Denoise, mean_e: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("peak_e", "read_noise_e"), [(0.3, 0.5), (3, 1), (30, 1.4), (300, 1.4), (3000, 1.4), (20, 9)]
+    ("peak_e", "read_noise_e", "share"),
+    [(0.3, 0.5, 1), (3, 1, 0.8), (30, 1.4, 0.8), (300, 1.4, 0.8), (3000, 1.4, 0.8), (20, 9, 0.8)],
 )
 def test_it_beats_a_gaussian_that_knows_the_truth(
-    denoise: Denoise, peak_e: float, read_noise_e: float
+    denoise: Denoise, peak_e: float, read_noise_e: float, share: float
 ) -> None:
+    """Its squared error is less than ``share`` of that of the best sigma for this very image."""
     rng = np.random.default_rng((20261121, round(10 * peak_e)))
     truth = render_scene("mixed", (256, 256), rng).astype(np.float64) * peak_e
     noisy = rng.poisson(truth) + rng.normal(0, read_noise_e, truth.shape)
     result = denoise(noisy + read_noise_e**2) - read_noise_e**2
     blurs = [gaussian_filter(noisy, sigma) for sigma in (0.4, 0.6, 0.8, 1, 1.5, 2, 3, 5, 8)]
     best = min(float(np.mean((blur - truth) ** 2)) for blur in blurs)
-    assert float(np.mean((result - truth) ** 2)) < 0.9 * best
+    assert float(np.mean((result - truth) ** 2)) < share * best
 
 
 @pytest.mark.parametrize("electrons", [0.0, 1.0, 100.0])
@@ -147,3 +149,16 @@ def test_there_is_no_seam_on_the_grid_of_the_low_pass(denoise: Denoise) -> None:
     for grid in (8, 16):
         borders = steps[column % grid == 0].mean()
         assert borders < 1.5 * steps[column % grid != 0].mean()
+
+
+def test_the_window_of_the_local_mean_hardly_shows_beside_a_bright_disc(denoise: Denoise) -> None:
+    """A known weakness, held where it is: 0.1 e on 1 e beside 150 e (the card says so)."""
+    rng = np.random.default_rng(0)
+    rows, columns = np.mgrid[:256, :256]
+    distance = np.hypot(rows - 133, columns - 121)
+    truth = 1 + 150 / (1 + np.exp((distance - 24) / 1.2))
+    frames = [rng.poisson(truth) + rng.normal(0, 1, truth.shape) + 1 for _ in range(12)]
+    error = np.mean([denoise(frame) - 1 for frame in frames], axis=0) - truth
+    ring = error[(distance > 30) & (distance < 70)]
+    assert abs(ring.mean()) < 0.05
+    assert ring.std() < 0.15
