@@ -1,7 +1,7 @@
 """The command line: one short function for each verb; heavy imports inside.
 
 Errors become one message on stderr and the exit code of their kind (see ``core.errors``). With
-``--json`` stdout carries exactly one object, whatever happens.
+``--json`` stdout carries exactly one object, whatever happens once the arguments are understood.
 """
 
 from __future__ import annotations
@@ -10,13 +10,20 @@ import argparse
 import json
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from livedenoise import __version__
-from livedenoise.core.errors import EXIT_ABORTED, ConfigError, LiveDenoiseError
+from livedenoise.core.errors import (
+    EXIT_ABORTED,
+    EXIT_INTERNAL,
+    ConfigError,
+    LiveDenoiseError,
+)
 
 if TYPE_CHECKING:
     from livedenoise.core.config import Config
@@ -36,13 +43,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return verb(arguments)
     except LiveDenoiseError as error:
-        sys.stderr.write(f"livedenoise: {error}\n")
-        if getattr(arguments, "json", False):
-            print_json({"exit_code": error.exit_code, "errors": [str(error)]})
-        return error.exit_code
+        return _failed(arguments, error.exit_code, str(error))
     except KeyboardInterrupt:
-        sys.stderr.write("livedenoise: interrupted\n")
-        return EXIT_ABORTED
+        return _failed(arguments, EXIT_ABORTED, "interrupted")
+    except Exception as error:  # noqa: BLE001  (the last frame of the program: reported, never lost)
+        traceback.print_exc()
+        return _failed(arguments, EXIT_INTERNAL, f"{type(error).__name__}: {error}")
+
+
+def _failed(arguments: argparse.Namespace, exit_code: int, message: str) -> int:
+    sys.stderr.write(f"livedenoise: {message}\n")
+    if getattr(arguments, "json", False):
+        print_json({"exit_code": exit_code, "errors": [message]})
+    return exit_code
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -193,8 +206,8 @@ def _add_predict(parser: argparse.ArgumentParser) -> None:
 def _positive(kind: type[N]) -> Callable[[str], N]:
     def parse(text: str) -> N:
         value = kind(text)
-        if value <= 0:
-            raise argparse.ArgumentTypeError(f"must be above 0, got {text}")
+        if not 0 < value < inf:
+            raise argparse.ArgumentTypeError(f"must be a number above 0, got {text}")
         return value
 
     parse.__name__ = kind.__name__

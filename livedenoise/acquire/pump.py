@@ -25,6 +25,7 @@ from livedenoise.core.config import CameraConfig, parse_config
 from livedenoise.core.errors import BusError, CameraError
 from livedenoise.core.frame import Frame, FrameFlags, FrameHeader
 from livedenoise.core.metrics import StageMetrics
+from livedenoise.supervise.stage import Pulse, no_pulse
 
 _DRAIN_SLICE_MS = 20
 
@@ -70,7 +71,9 @@ class AcquireStage:
         self._numbering = _Numbering()
         self._error: CameraError | None = None
         self._gap_before = False
+        self._pulse: Pulse = no_pulse
         self._ended = False
+        self._stopping = False
         self._abort = False
 
     def open(self) -> dict[str, Any]:
@@ -101,10 +104,14 @@ class AcquireStage:
         if self._writer is not None:
             self._writer.service(0)
 
-    def start(self) -> None:
+    def start(self, pulse: Pulse) -> None:
         """Start the camera."""
+        self._pulse = pulse
         self._camera.start()
         self._frames = self._camera.frames(self._get_slot)
+        if self._stopping:
+            # Asked to stop before there was a stream that could end.
+            self._camera.stop()
 
     def step(self) -> bool:
         """Take one frame; after the last, wait for LOSSLESS readers to finish."""
@@ -137,6 +144,7 @@ class AcquireStage:
     def request_stop(self, *, drain: bool) -> None:
         """Stop the camera; its frames iterator then ends."""
         self._abort = self._abort or not drain
+        self._stopping = True
         self._camera.stop()
 
     def metrics(self) -> dict[str, Any]:
@@ -164,7 +172,7 @@ class AcquireStage:
         table = self._writer.table
         table.check()
         return {
-            "captured": table.captured - table.aborted,
+            "captured": table.captured - table.aborted - table.writing,
             "published": table.published,
             "dropped_full": table.dropped_full,
             "aborted": table.aborted,
@@ -197,7 +205,11 @@ class AcquireStage:
             self._grant = self._live_writer.begin(shape, dtype, timeout_s)
         except BusError as error:
             raise CameraError(error.message, error.hint) from error
-        return None if self._grant is None else self._grant[1]
+        if self._grant is None:
+            # A lossless source waits on here until its readers release: one of them may be dead.
+            self._pulse()
+            return None
+        return self._grant[1]
 
     def _give_back(self) -> None:
         if self._grant is not None:

@@ -50,7 +50,11 @@ class ServeRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EngineInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """What an open engine is: shown on screen and written into every recording."""
+    """What an open engine is: shown on screen and written into every recording.
+
+    ``in_flight`` is how many frames it takes at once; ``overlaps`` says whether they gain from it
+    (copies beside computation). On a processor they do not: a second frame only waits.
+    """
 
     engine: str
     version: str
@@ -61,6 +65,7 @@ class EngineInfo(msgspec.Struct, frozen=True, kw_only=True):
     in_flight: int
     open_ms: float
     cached: bool = False
+    overlaps: bool = False
     notes: tuple[str, ...] = ()
 
 

@@ -187,7 +187,8 @@ class BringUp:
             self._stages.pump(_POLL_MS)
             for handle in self._stages.handles.values():
                 if handle.failed is not None:
-                    raise handle.failed
+                    failed = handle.failed
+                    raise StageError(failed.message, handle.failure_code, failed.hint)
             if self._stop_requested():
                 raise StageError("stopped before the camera was started", EXIT_ABORTED)
             if now_ns() > deadline_ns:

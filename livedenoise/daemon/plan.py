@@ -84,7 +84,8 @@ def raw_ring(config: Config, facts: CameraFacts) -> RingSpec:
 def clean_ring(config: Config, facts: CameraFacts) -> RingSpec:
     """Return the clean ring of a camera."""
     frame_bytes = frame_nbytes(facts.prepared.max_shape, facts.prepared.dtype)
-    memory = max((config.ring.memory_mb << 20) // _CLEAN_SHARE, 8 * (frame_bytes + 4096))
+    allowed = config.ring.memory_mb << 20
+    memory = min(allowed, max(allowed // _CLEAN_SHARE, 8 * (frame_bytes + 4096)))
     return ring_spec("clean", frame_bytes, memory_bytes=memory, max_slots=config.ring.max_slots)
 
 

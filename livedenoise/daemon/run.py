@@ -28,6 +28,7 @@ from livedenoise.core.errors import (
     EXIT_RECORD,
     CameraError,
     LiveDenoiseError,
+    RecordError,
 )
 from livedenoise.core.status import StatusSnapshot
 from livedenoise.daemon import plan
@@ -69,7 +70,9 @@ class Daemon:
         self._facts: dict[str, plan.CameraFacts] = {}
         self._rings: list[Ring] = []
         self._told_dead: set[str] = set()
-        self._told_stalled: set[str] = set()
+        self._told_stalled: dict[str, int] = {}
+        self._draining = False
+        self._given_up = ""
         self._rates = Rates()
         self._stages: Stages | None = None
         self._started_ns = 0
@@ -153,16 +156,20 @@ class Daemon:
     def _aborting(self, stages: Stages) -> bool:
         """Return whether to give up draining: asked twice, or nothing moved for too long."""
         if self._stop_requests > 1:
+            self._given_up = "aborted"
             self._codes.append(EXIT_ABORTED)
             self._errors.append("aborted: frames under way were not waited for")
             return True
         moved = sum(sum(_counts(handle).values()) for handle in stages.handles.values())
         if moved != self._progress[0]:
             self._progress = (moved, now_ns())
-        draining = self._stopped_ns or all(h.over for h in stages.of_kind("acquire"))
-        limit_ns = int(self._config.status.drain_timeout_s * 1e9)
-        if draining and now_ns() - self._progress[1] > limit_ns:
+        draining = bool(self._stopped_ns) or all(h.over for h in stages.of_kind("acquire"))
+        if draining and not self._draining:
+            # A slow camera may have been still for long before it was stopped.
+            self._draining, self._progress = True, (moved, now_ns())
+        if draining and now_ns() - self._progress[1] > self._drain_limit_ns:
             late = [handle.name for handle in stages.handles.values() if not handle.over]
+            self._given_up = "drain_timeout"
             self._codes.append(EXIT_INTERNAL)
             self._errors.append(f"still busy after the drain time-out: {', '.join(late)}")
             return True
@@ -174,7 +181,7 @@ class Daemon:
             if handle.failed is None or handle.name in self._told_dead:
                 continue
             self._told_dead.add(handle.name)
-            self._note_error(handle.failed, _stage_code(handle))
+            self._note_error(handle.failed, handle.failure_code)
             upstream, readers = _NEIGHBOURS[handle.kind]
             source = stages.get(upstream, handle.camera) if upstream else None
             if source is not None:
@@ -190,25 +197,39 @@ class Daemon:
             # Before the start no loop moves, however long a camera takes to get ready.
             moved_ns = max(handle.t_step_ns, handle.busy_until_ns, self._started_ns)
             idle_s = (now_ns() - moved_ns) * 1e-9
-            if handle.over or handle.name in self._told_stalled:
+            if handle.over:
                 continue
-            if idle_s < self._stall_limit_s(handle):
-                continue
-            self._told_stalled.add(handle.name)
-            if handle.kind == "acquire":
-                self._note_error(
-                    CameraError(
-                        f"camera {handle.camera}: no frame for {idle_s:.1f} s",
-                        "check the camera; status.stall_timeout_s sets how long is waited",
-                    )
+            if handle.name in self._told_stalled:
+                self._end_stalled_camera(handle)
+            elif idle_s >= self._stall_limit_s(handle):
+                self._told_stalled[handle.name] = now_ns()
+                self._on_stall(stages, handle, idle_s)
+
+    def _on_stall(self, stages: Stages, handle: StageHandle, idle_s: float) -> None:
+        if handle.kind == "acquire":
+            self._note_error(
+                CameraError(
+                    f"camera {handle.camera}: no frame for {idle_s:.1f} s",
+                    "check the camera; status.stall_timeout_s sets how long is waited",
                 )
-                stages.send(handle, wire.Stop(drain=True))
-                self._stopped_ns = self._stopped_ns or now_ns()
-            elif handle.kind == "denoise":
-                self._errors.append(f"stage {handle.name} has not moved for {idle_s:.1f} s: killed")
-                handle.process.kill()
-            else:
-                self._notes.append(f"stage {handle.name} had not moved for {idle_s:.1f} s")
+            )
+            # Only this one: other cameras go on, and are stopped like any other run.
+            stages.send(handle, wire.Stop(drain=True))
+        elif handle.kind == "denoise":
+            self._errors.append(f"stage {handle.name} has not moved for {idle_s:.1f} s: killed")
+            handle.process.kill()
+        else:
+            self._notes.append(f"stage {handle.name} had not moved for {idle_s:.1f} s")
+
+    def _end_stalled_camera(self, handle: StageHandle) -> None:
+        """Kill a camera that does not come back from its stop either: its readers then drain."""
+        waited_ns = now_ns() - max(self._told_stalled[handle.name], handle.t_step_ns)
+        if handle.kind == "acquire" and waited_ns > self._drain_limit_ns:
+            handle.process.kill()
+
+    @property
+    def _drain_limit_ns(self) -> int:
+        return int(self._config.status.drain_timeout_s * 1e9)
 
     def _stall_limit_s(self, handle: StageHandle) -> float:
         limit_s = self._config.status.stall_timeout_s
@@ -229,6 +250,15 @@ class Daemon:
         stages.end_all()
         for ring in self._rings:
             ring.close()
+        self._note_unclean_ends(stages)
+
+    def _note_unclean_ends(self, stages: Stages) -> None:
+        """Say which stages finished their work and then could not release what they held."""
+        for handle in stages.handles.values():
+            code = handle.process.exit_code()
+            if handle.finished and code:
+                log = handle.process.log_path
+                self._notes.append(f"stage {handle.name} ended uncleanly (exit code {code}): {log}")
 
     def _note_error(self, error: LiveDenoiseError, code: int | None = None) -> None:
         self._errors.append(str(error))
@@ -268,7 +298,19 @@ class Daemon:
             first_denoised_s=(min(first_ns) - self._born_ns) * 1e-9 if first_ns else -1.0,
             first_denoised_ns=int(min(first_ns)) if first_ns else -1,
         )
-        self._folder.write_summary(msgspec.to_builtins(summary))
+        return self._written(summary)
+
+    def _written(self, summary: Summary) -> Summary:
+        """Leave the summary in the run folder; what was counted is not lost with a full disk."""
+        if summary.exit_code == EXIT_OK and not summary.conserved:
+            summary.exit_code = EXIT_INTERNAL
+            summary.errors.append("the counts of frames do not add up: see streams in the summary")
+        try:
+            self._folder.write_summary(msgspec.to_builtins(summary))
+        except RecordError as error:
+            summary.errors.append(str(error))
+            if summary.exit_code != EXIT_ABORTED:
+                summary.exit_code = EXIT_RECORD
         return summary
 
     def _result(self, stages: Stages, camera: str) -> StreamResult:
@@ -284,9 +326,15 @@ class Daemon:
             clean_metrics=clean.metrics if clean else {},
             recording=record is not None,
             denoising=denoise is not None,
-            record_failed="recorder_failed" if record is not None and record.failed else "",
-            denoise_failed="denoiser_failed" if denoise is not None and denoise.failed else "",
+            record_failed=self._why_unfinished(record, "recorder_failed"),
+            denoise_failed=self._why_unfinished(denoise, "denoiser_failed"),
         )
+
+    def _why_unfinished(self, handle: StageHandle | None, failed: str) -> str:
+        """Return the known cause of frames a stage never took; empty when it took all."""
+        if handle is not None and handle.failed is not None:
+            return failed
+        return self._given_up
 
 
 _NEIGHBOURS: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -301,13 +349,3 @@ _NEIGHBOURS: dict[str, tuple[str, tuple[str, ...]]] = {
 def _counts(handle: StageHandle) -> dict[str, int]:
     counts: dict[str, int] = handle.metrics.get("counts", {})
     return counts
-
-
-def _stage_code(handle: StageHandle) -> int:
-    """Return the exit code a stage's death gives the run, also when it died without a word."""
-    if handle.failed is None:
-        return EXIT_OK
-    if handle.failed.exit_code != EXIT_INTERNAL:
-        return handle.failed.exit_code
-    codes = {"acquire": EXIT_CAMERA, "denoise": EXIT_DENOISER}
-    return codes.get(handle.kind, EXIT_RECORD)

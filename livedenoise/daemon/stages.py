@@ -10,7 +10,14 @@ import msgspec
 from livedenoise.bus import wire
 from livedenoise.bus.control import ControlServer
 from livedenoise.core.clock import now_ns
-from livedenoise.core.errors import EXIT_INTERNAL, StageError
+from livedenoise.core.errors import (
+    EXIT_CAMERA,
+    EXIT_DENOISER,
+    EXIT_INTERNAL,
+    EXIT_OK,
+    EXIT_RECORD,
+    StageError,
+)
 from livedenoise.supervise.child import ChildSpec
 from livedenoise.supervise.process import StageProcess
 
@@ -37,6 +44,14 @@ class StageHandle(msgspec.Struct, kw_only=True):
     def over(self) -> bool:
         """Return whether nothing more will come from it."""
         return self.finished or self.failed is not None
+
+    @property
+    def failure_code(self) -> int:
+        """Return the exit code its death gives the run, also when it died without a word."""
+        if self.failed is None or self.failed.exit_code != EXIT_INTERNAL:
+            return EXIT_OK if self.failed is None else self.failed.exit_code
+        codes = {"acquire": EXIT_CAMERA, "denoise": EXIT_DENOISER}
+        return codes.get(self.kind, EXIT_RECORD)
 
 
 class Stages:

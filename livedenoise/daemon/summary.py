@@ -22,7 +22,11 @@ from livedenoise.core.metrics import (
 
 
 class StreamResult(msgspec.Struct, kw_only=True):
-    """Final metrics and facts of one camera's stages, as they were sent; empty when none came."""
+    """Final metrics and facts of one camera's stages, as they were sent; empty when none came.
+
+    ``record_failed`` and ``denoise_failed`` name the known cause of frames a stage never took:
+    its death, or that the run was given up.
+    """
 
     camera: str
     acquire: dict[str, Any] = {}
@@ -208,7 +212,8 @@ def _skips(result: StreamResult, published: int) -> dict[str, int]:
     skipped = dict(result.denoise.get("skipped", denoise.dropped))
     if result.denoise_failed:
         taken = denoise.count("denoised") + denoise.count("passthrough") + sum(skipped.values())
-        skipped[result.denoise_failed] = max(0, published - taken)
+        left = max(0, published - taken)
+        skipped[result.denoise_failed] = skipped.get(result.denoise_failed, 0) + left
     return skipped
 
 

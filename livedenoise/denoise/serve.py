@@ -27,12 +27,15 @@ from livedenoise.core.errors import BusError, DenoiseError, EngineDeadError
 from livedenoise.core.frame import Frame, FrameFlags, FrameHeader
 from livedenoise.core.metrics import StageMetrics
 from livedenoise.denoise.serving import Serving, ServingSettings
+from livedenoise.supervise.stage import Pulse, no_pulse
 
 T = TypeVar("T")
 _ATTACH_S = 10.0
 _IDLE_S = 0.05
 _GLANCE_S = 0.001
 _LOSSLESS_WAIT_S = 0.1
+_OPENING_S = 60.0
+"""Longest an estimate of the constants and the opening of an engine are expected to take."""
 
 
 class DenoiseWiring(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,6 +75,7 @@ class DenoiseStage:
         self._flight: deque[_InFlight] = deque()
         self._last_seq = -1
         self._failures = 0
+        self._pulse: Pulse = no_pulse
         self._ended = False
         self._drain = False
         self._abort = False
@@ -108,8 +112,9 @@ class DenoiseStage:
         if self._writer is not None:
             self._writer.service(0)
 
-    def start(self) -> None:
+    def start(self, pulse: Pulse) -> None:
         """Nothing to start: frames come when the camera does."""
+        self._pulse = pulse
 
     def step(self) -> bool:
         """Submit what waits, publish what is done; at the end wait for LOSSLESS readers."""
@@ -211,14 +216,16 @@ class DenoiseStage:
         serving = self._live_serving
         if serving.needs_change(header):
             self._flush_engine()
+            self._pulse(_OPENING_S)
             serving.change(header)
         slot = self._clean_slot(header)
         if slot is None:
             self._live_reader.release(frame)
-            self._metrics.dropped["clean_ring_full"] += 1
+            self._metrics.dropped["aborted" if self._abort else "clean_ring_full"] += 1
             return
         flight = _InFlight(frame, *slot)
         if not serving.ready:
+            self._pulse(_OPENING_S)
             serving.learn(frame)
             self._pass_through(flight)
             return
@@ -232,7 +239,7 @@ class DenoiseStage:
         self._flight.append(flight)
 
     def _flush_engine(self) -> None:
-        while self._flight:
+        while self._flight and not self._abort:
             done = self._live_serving.poll(_IDLE_S)
             if done is not None:
                 self._finish(self._flight.popleft(), done)
@@ -245,6 +252,8 @@ class DenoiseStage:
             slot = writer.begin(header.shape, header.dtype, _LOSSLESS_WAIT_S)
             if slot is not None:
                 return slot
+            # The recorder of the clean stream may be slow, and this stage is not; or it is dead.
+            self._pulse()
         return None
 
     def _finish(self, flight: _InFlight, done: Done) -> None:

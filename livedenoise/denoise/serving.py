@@ -77,10 +77,10 @@ class Serving:
     def in_flight(self) -> int:
         """Return how many frames to give the engine at once.
 
-        A processor computes one at a time: a second frame would only wait inside the engine, where
+        Where frames in flight do not overlap, a second one would only wait inside the engine, where
         the policy can no longer skip it, and add its waiting to the latency.
         """
-        if self._info is None or self._info.device == "CPU":
+        if self._info is None or not self._info.overlaps:
             return 1
         return self._info.in_flight
 

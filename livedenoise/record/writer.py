@@ -19,6 +19,7 @@ from livedenoise.bus.ring import Ring, RingSpec
 from livedenoise.core.errors import BusError, RecordError
 from livedenoise.core.metrics import StageMetrics
 from livedenoise.record.recorder import Recorder
+from livedenoise.supervise.stage import Pulse
 
 _ATTACH_S = 10.0
 _IDLE_S = 0.05
@@ -73,11 +74,17 @@ class RecordStage:
     def idle(self) -> None:
         """Nobody attaches to a recorder."""
 
-    def start(self) -> None:
+    def start(self, pulse: Pulse) -> None:
         """Nothing to start: frames come when the camera does."""
 
     def step(self) -> bool:
-        """Write one frame; True while more may come."""
+        """Write one frame; True while more may come.
+
+        Raises
+        ------
+        RecordError
+            If a frame cannot be written, or the recording cannot be closed cleanly.
+        """
         if self._abort:
             return self._finish()
         reader, recorder = self._live_reader, self._live_recorder
@@ -110,8 +117,7 @@ class RecordStage:
 
     def close(self) -> None:
         """Finalise, whatever happened; release socket and ring."""
-        if self._recorder is not None:
-            self._finish()
+        self._finalise()
         if self._reader is not None:
             self._reader.close()
         if self._ring is not None:
@@ -130,10 +136,16 @@ class RecordStage:
         self._live_reader.release(frame)
 
     def _finish(self) -> bool:
+        self._finalise()
+        if self._summary.get("error"):
+            # Frames are on disk, but the recording around them is not whole: never silent.
+            raise RecordError(self._summary["error"], "the frames written so far are readable")
+        return False
+
+    def _finalise(self) -> None:
         if self._recorder is not None:
             self._summary = msgspec.to_builtins(self._recorder.finalise())
             self._recorder = None
-        return False
 
     @property
     def _live_reader(self) -> FrameReader:

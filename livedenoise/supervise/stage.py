@@ -11,11 +11,24 @@ from typing import Any, Protocol, TypeVar
 from livedenoise.bus import wire
 from livedenoise.bus.control import ControlLink
 from livedenoise.core.clock import now_ns
-from livedenoise.core.errors import BusError
 
 M = TypeVar("M", bound=wire.Message)
 _WAIT_S = 0.01
-_ORDERS_TIMEOUT_S = 120.0
+
+
+class Pulse(Protocol):
+    """Says that the loop lives and takes the orders that wait; cheap.
+
+    ``run_stage`` calls it after every step. A step that waits for another stage calls it too, or
+    the order that the other stage died would never end that wait.
+    """
+
+    def __call__(self, busy_s: float = 0.0) -> None:
+        """Beat once; ``busy_s`` announces a long call, during which silence is no hang."""
+
+
+def no_pulse(busy_s: float = 0.0) -> None:
+    """Stand in for the pulse until the stage is started."""
 
 
 class Stage(Protocol):
@@ -30,8 +43,8 @@ class Stage(Protocol):
     def idle(self) -> None:
         """Serve other stages while waiting to start."""
 
-    def start(self) -> None:
-        """Begin."""
+    def start(self, pulse: Pulse) -> None:
+        """Begin. ``pulse`` is for waits inside a step, from the thread of the step."""
 
     def step(self) -> bool:
         """Do one bounded piece of work; return False when everything is done."""
@@ -53,43 +66,48 @@ class Stage(Protocol):
 
 
 def run_stage(stage: Stage, link: ControlLink, report_ns: int) -> None:
-    """Drive a stage from open to finished.
-
-    Raises
-    ------
-    BusError
-        If the daemon does not send its orders in time.
-    """
+    """Drive a stage from open to finished, also when a stop comes before the start."""
     link.send(wire.StageInfo(facts=stage.open()))
     settings = _await(stage, link, wire.Configure)
-    if settings is None:
-        return
-    link.send(wire.Ready(facts=stage.configure(settings.settings)))
-    if _await(stage, link, wire.Start) is None:
-        return
-    stage.start()
+    if settings is not None:
+        link.send(wire.Ready(facts=stage.configure(settings.settings)))
+        if _await(stage, link, wire.Start) is not None:
+            _run_steps(stage, link, report_ns)
+    link.send(wire.Finished(metrics=stage.metrics(), facts=stage.facts()))
+
+
+def _run_steps(stage: Stage, link: ControlLink, report_ns: int) -> None:
     next_report_ns = 0
     metrics = stage.metrics()
-    while stage.step():
+
+    def pulse(busy_s: float = 0.0) -> None:
+        nonlocal next_report_ns, metrics
         if now_ns() >= next_report_ns:
             next_report_ns = now_ns() + report_ns
             metrics = stage.metrics()
             for order in link.orders():
                 stage.on_order(order)
-        link.tick(metrics)
-    link.send(wire.Finished(metrics=stage.metrics(), facts=stage.facts()))
+        link.tick(metrics, now_ns() + int(busy_s * 1e9) if busy_s else 0)
+
+    stage.start(pulse)
+    while stage.step():
+        pulse()
 
 
 def _await(stage: Stage, link: ControlLink, kind: type[M]) -> M | None:
-    """Wait for an order of ``kind``; None when a stop came instead."""
-    deadline_ns = now_ns() + int(_ORDERS_TIMEOUT_S * 1e9)
-    while now_ns() < deadline_ns:
-        if link.stopped:
-            return None
+    """Wait for an order of ``kind``, however long others take; None when a stop came instead.
+
+    A stop that follows the order closely does not hide it: a stage told to start and to stop
+    starts, and ends in order. A daemon that died ends the process from outside (see ``child``).
+    """
+    while True:
+        stopped = link.stopped
         message = link.wait(_WAIT_S)
         stage.idle()
+        link.tick({})
         if isinstance(message, kind):
             return message
         if message is not None:
             stage.on_order(message)
-    raise BusError(f"no {kind.__name__} from the daemon within {_ORDERS_TIMEOUT_S:.0f} s")
+        elif stopped:
+            return None

@@ -1,8 +1,8 @@
 # ruff: noqa: D102, S101  (tests: their names say what they show)
 """The conformance kit of engines that run a model package: values, failures, photometry, cache.
 
-Knows: what ``core.engine`` and ``engines.graph`` promise of counts in and counts out. Must not know:
-any one engine.
+Knows: what ``core.engine`` and ``engines.graph`` promise of counts in and out. Must not know: any
+one engine.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 import tifffile
+from waiting import wait_until
 
 from livedenoise.testing.live import LiveRun, small_config
 
@@ -107,10 +108,21 @@ def test_hung_denoiser_is_killed_and_raw_is_complete(start: Start) -> None:
 def test_frame_beyond_the_slot_ends_the_run_with_exit_code_3(start: Start) -> None:
     config = small_config(camera={"faults": {"resize_at_frame": 30, "resize_to": [640, 480]}})
     summary = start(config, frames=100).result()
-    assert summary.exit_code in (0, 3)
-    if summary.exit_code == 0:
-        # The camera announced the larger size, so the slots were made for it.
-        assert summary.recorded == 100
+    assert summary.exit_code == 3
+    assert "640x480" in summary.errors[0]
+    assert summary.captured == summary.recorded == 30
+
+
+@pytest.mark.parametrize(("stage", "code"), [("acquire", 3), ("denoise", 4), ("record", 5)])
+def test_a_stage_that_dies_during_bring_up_ends_the_run(
+    start: Start, stage: str, code: int
+) -> None:
+    run = start(frames=100)
+    os.kill(wait_until(lambda: run.daemon.stage_pids().get(f"{stage}.sim")), signal.SIGKILL)
+    summary = run.result()
+    assert summary.exit_code == code
+    assert f"{stage}.sim ended without a word" in summary.errors[0]
+    assert summary.captured == 0
 
 
 def test_engine_that_dies_gives_exit_code_4_with_raw_complete(start: Start, tmp_path: Path) -> None:

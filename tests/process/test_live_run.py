@@ -88,8 +88,24 @@ def test_second_stop_request_aborts_and_finalises(start: Start) -> None:
     run.daemon.request_stop()
     summary = run.result()
     assert summary.exit_code == 130
+    assert identities_hold(summary)
     assert tifffile.imread(raw_parts(summary)).shape[0] >= 20
     assert (Path(summary.run_dir) / "summary.json").exists()
+
+
+def test_a_stop_right_after_the_start_ends_in_order(start: Start) -> None:
+    summary = start(seconds=1e-6).result()
+    assert summary.errors == []
+    assert summary.exit_code == 0
+    assert identities_hold(summary)
+
+
+def test_a_stop_during_bring_up_is_an_abort_that_leaves_nothing(start: Start) -> None:
+    run = start()
+    run.daemon.request_stop()
+    summary = run.result()
+    assert summary.exit_code == 130
+    assert "before the camera was started" in summary.errors[0]
 
 
 def test_recording_off_is_accounted_for(start: Start) -> None:

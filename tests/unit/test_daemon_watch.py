@@ -23,8 +23,14 @@ LONG_AGO_NS = 60_000_000_000
 
 
 class FakeProcess:
+    log_path = Path("logs/stage.log")
+
     def __init__(self) -> None:
         self.killed = False
+        self.code = 0
+
+    def exit_code(self) -> int:
+        return self.code
 
     def kill(self) -> None:
         self.killed = True
@@ -75,7 +81,7 @@ def prepared(**changes: Any) -> CameraFacts:
 
 @pytest.fixture
 def daemon(tmp_path: Path) -> Daemon:
-    """A daemon whose stages have just been started."""
+    """Return a daemon whose stages have just been started."""
     daemon = Daemon(small_config(), RunOptions(out=tmp_path))
     daemon._facts = {"a": prepared(), "b": prepared()}
     daemon._started_ns = now_ns()
@@ -136,6 +142,17 @@ def test_draining_is_given_its_time_from_the_stop_on(daemon: Daemon) -> None:
     daemon._progress = (0, now_ns() - LONG_AGO_NS)
     assert turn(daemon, fake), "but not more"
     assert "record.a" in daemon._errors[0]
+
+
+def test_a_stage_that_fails_after_its_last_word_is_noted(daemon: Daemon) -> None:
+    fake = FakeStages("acquire.a", "record.a")
+    for handle in fake.handles.values():
+        handle.finished = True
+    cast("FakeProcess", fake.handles["acquire.a"].process).code = 1
+    daemon._note_unclean_ends(cast("Stages", fake))
+    assert len(daemon._notes) == 1
+    assert "acquire.a" in daemon._notes[0]
+    assert "stage.log" in daemon._notes[0]
 
 
 def test_a_run_that_does_not_add_up_is_not_exit_code_0(daemon: Daemon) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from livedenoise.bus import wire
 from livedenoise.bus.control import ControlLink
+from livedenoise.core.clock import now_ns
 from livedenoise.supervise.stage import run_stage
 
 
@@ -19,8 +20,9 @@ class FakeLink:
         self.waiting = deque(orders)
         self.stopped = stopped
         self.sent: list[wire.Message] = []
+        self.busy_until_ns: list[int] = []
 
-    def wait(self, timeout_s: float) -> wire.AnyMessage | None:
+    def wait(self, _timeout_s: float) -> wire.AnyMessage | None:
         if not self.waiting:
             self.stopped = True
             return None
@@ -34,8 +36,8 @@ class FakeLink:
     def send(self, message: wire.Message) -> None:
         self.sent.append(message)
 
-    def tick(self, metrics: dict[str, Any], busy_until_ns: int = 0) -> None:
-        pass
+    def tick(self, _metrics: dict[str, Any], busy_until_ns: int = 0) -> None:
+        self.busy_until_ns.append(busy_until_ns)
 
 
 class FakeStage:
@@ -48,7 +50,7 @@ class FakeStage:
     def open(self) -> dict[str, Any]:
         return {}
 
-    def configure(self, settings: dict[str, Any]) -> dict[str, Any]:
+    def configure(self, _settings: dict[str, Any]) -> dict[str, Any]:
         return {}
 
     def idle(self) -> None:
@@ -95,6 +97,21 @@ def test_orders_arrive_during_a_wait_inside_a_step() -> None:
     said = run(stage, FakeLink(CONFIGURE, wire.Start(), wire.ReaderGone(reader="record")))
     assert stage.done == ["start", "step"]
     assert said == ["StageInfo", "Ready", "Finished"]
+
+
+def test_a_long_call_is_announced_until_the_next_pulse() -> None:
+    class Busy(FakeStage):
+        def step(self) -> bool:
+            self._pulse(60.0)
+            self._pulse()
+            return False
+
+    link = FakeLink(CONFIGURE, wire.Start())
+    before_ns = now_ns()
+    run(Busy(), link)
+    announced, after = link.busy_until_ns[-2:]
+    assert before_ns + 60e9 <= announced <= now_ns() + 60e9
+    assert after == 0
 
 
 def test_a_stop_right_behind_the_start_ends_in_order() -> None:

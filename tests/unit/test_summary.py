@@ -68,6 +68,16 @@ def test_a_failed_recorder_explains_what_it_did_not_write() -> None:
     assert stream.dropped["record"] == {"recorder_failed": 40}
 
 
+def test_a_denoiser_that_was_given_up_explains_what_it_did_not_take() -> None:
+    changed = result(
+        denoise={"skipped": {"backlog": 2, "aborted": 1}},
+        denoise_failed="aborted",
+    )
+    stream = stream_summary(changed, seconds=2.0)
+    assert stream.conserved
+    assert stream.dropped["denoise"] == {"backlog": 2, "aborted": 5}
+
+
 def test_output_rate_counts_until_the_last_clean_frame() -> None:
     late = {"counts": {"denoised": 93}, "gauges": {"last_publish_ns": 9.3e9}}
     stream = stream_summary(result(denoise_metrics=late), seconds=2.0)

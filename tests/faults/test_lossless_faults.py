@@ -1,0 +1,109 @@
+"""A replay that waits for its readers: none of them, slow or dead, may make it wait for ever."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+
+from livedenoise.core.config import Config, parse_config
+from livedenoise.core.status import StatusSnapshot
+from livedenoise.testing.live import LiveRun, small_config
+
+Start = Callable[..., LiveRun]
+STILL_S = 1.0
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Config:
+    """Return a recording replayed for ever, at the pace of its slowest reader."""
+    rng = np.random.default_rng(2)
+    stack = rng.poisson(40, (8, 48, 64)).astype(np.uint16) + 100
+    tifffile.imwrite(tmp_path / "movie.tif", stack)
+    replay = {
+        "kind": "replay",
+        "name": "sim",
+        "input": str(tmp_path / "movie.tif"),
+        "loops": 0,
+        "constants": {"gain_e_per_adu": 0.5, "offset_adu": 100.0, "read_noise_e": 1.5},
+    }
+    data = small_config(record={"clean": True}).model_dump(mode="json")
+    data["status"] |= {"stall_timeout_s": STILL_S / 2, "refresh_hz": 30.0}
+    return parse_config(data | {"camera": [replay]}, "test")
+
+
+def still(seconds: float) -> Callable[[StatusSnapshot], bool]:
+    """Return a condition: nothing was captured for so long."""
+    last = [-1, time.monotonic()]
+
+    def holds(snapshot: StatusSnapshot) -> bool:
+        captured = snapshot.streams[0].captured
+        if captured != last[0]:
+            last[:] = [captured, time.monotonic()]
+        return time.monotonic() - last[1] > seconds
+
+    return holds
+
+
+def goes_on(run: LiveRun) -> None:
+    captured = run.snapshots[-1].streams[0].captured
+    run.until(lambda s: s.streams[0].captured > captured + 200)
+
+
+@pytest.mark.parametrize(("stage", "code"), [("record", 5), ("record-clean", 5), ("denoise", 4)])
+def test_a_reader_that_dies_owing_frames_does_not_stop_the_replay(
+    start: Start, config: Config, stage: str, code: int
+) -> None:
+    run = start(config)
+    run.until(lambda s: s.streams[0].denoised > 20)
+    pid = run.daemon.stage_pids()[f"{stage}.sim"]
+    os.kill(pid, signal.SIGSTOP)
+    if stage != "denoise":  # a denoiser that hangs is killed by the daemon itself
+        run.until(still(STILL_S))
+        os.kill(pid, signal.SIGKILL)
+    run.until(lambda s: bool(s.errors))
+    goes_on(run)
+    run.daemon.request_stop()
+    summary = run.result()
+    assert summary.exit_code == code
+    if stage != "record":
+        assert summary.captured == summary.recorded
+    if stage != "denoise":
+        assert summary.denoised == summary.published
+
+
+def test_a_slow_recorder_of_the_clean_stream_makes_everything_wait(
+    start: Start, config: Config
+) -> None:
+    run = start(config)
+    run.until(lambda s: s.streams[0].denoised > 20)
+    pid = run.daemon.stage_pids()["record-clean.sim"]
+    os.kill(pid, signal.SIGSTOP)
+    run.until(still(STILL_S))
+    os.kill(pid, signal.SIGCONT)
+    goes_on(run)
+    run.daemon.request_stop()
+    summary = run.result()
+    assert summary.errors == []
+    assert summary.exit_code == 0
+    assert summary.captured == summary.recorded == summary.denoised == summary.recorded_clean
+
+
+def test_a_recording_that_cannot_be_closed_is_exit_code_5(start: Start) -> None:
+    run = start()
+    run.until(lambda s: s.streams[0].recorded > 20)
+    (run.daemon.run_dir / "raw" / "sim" / "index.json").mkdir()
+    run.daemon.request_stop()
+    summary = run.result()
+    assert summary.exit_code == 5
+    assert "index.json" in summary.errors[0]
+    assert summary.captured == summary.recorded
