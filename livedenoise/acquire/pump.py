@@ -119,7 +119,7 @@ class AcquireStage:
             return False
         if self._ended:
             self._live_writer.service(_DRAIN_SLICE_MS)
-            if self._live_writer.table.owed:
+            if not self._live_writer.settled():
                 return True
             if self._error is not None:
                 raise self._error

@@ -30,6 +30,10 @@ _MAX_MESSAGES = 1000
 """Messages taken in one go: a flood of them must not keep the writer from its frames."""
 
 
+_END_PATIENCE_NS = 2_000_000_000
+"""How long the end of a stream waits for a LATEST reader that takes no messages."""
+
+
 class _Reader(msgspec.Struct):
     name: str
     identity: bytes
@@ -75,6 +79,7 @@ class FrameWriter:
         self._ring = ring
         self._clock = clock or MonotonicClock()
         self.table = SlotTable(ring.spec.n_slots, lease_timeout_ns)
+        self._ended_ns = 0
         self.undelivered: Counter[str] = Counter()
         self.wire_errors = 0
         self._readers: dict[str, _Reader] = {}
@@ -173,7 +178,21 @@ class FrameWriter:
         """Tell every reader, and everyone who attaches later, that the stream is over."""
         end = wire.End(published=self.table.published)
         self._ended = [*self._take_gaps(), wire.encode(end)]
-        self._send_all(self._ended)
+        self._ended_ns = self._clock.now_ns()
+        for reader in self._readers.values():
+            # Unlike frames, the end is kept for a LATEST reader that is behind: without it the
+            # reader would wait for ever.
+            self._deliver(reader, self._ended, keep=True)
+
+    def settled(self) -> bool:
+        """Return whether the stream is over for everybody: nothing owed, the end delivered.
+
+        A LATEST reader that takes no messages is waited for 2 s: nobody else waits for a viewer.
+        """
+        if self.table.owed or self._ended is None:
+            return False
+        waited_ns = self._clock.now_ns() - self._ended_ns
+        return waited_ns > _END_PATIENCE_NS or not any(r.unsent for r in self._readers.values())
 
     def reader_gone(self, name: str) -> int:
         """Forget a dead reader; return the frames it was still owed (0 for LATEST readers)."""
@@ -188,6 +207,9 @@ class FrameWriter:
 
     def service(self, timeout_ms: int) -> None:
         """Take attach, release and detach messages; waits at most ``timeout_ms`` for the first."""
+        # First: a reader whose socket was full may have room now, and says nothing about it.
+        for reader in self._readers.values():
+            self._flush(reader)
         if timeout_ms and not self._socket.poll(timeout_ms):
             return
         for _ in range(_MAX_MESSAGES):
@@ -196,8 +218,6 @@ class FrameWriter:
             except zmq.Again:
                 break
             self._handle(parts)
-        for reader in self._readers.values():
-            self._flush(reader)
 
     def close(self) -> None:
         """Close the socket; the ring stays with its owner. Idempotent."""
@@ -287,13 +307,14 @@ class FrameWriter:
         for reader in self._readers.values():
             self._deliver(reader, messages)
 
-    def _deliver(self, reader: _Reader, messages: list[bytes]) -> None:
+    def _deliver(self, reader: _Reader, messages: list[bytes], *, keep: bool = False) -> None:
         """Send in order; what a LOSSLESS reader cannot take yet waits, bounded by owed slots."""
+        keep = keep or reader.lossless
         for data in messages:
-            if reader.lossless and reader.unsent:
+            if keep and reader.unsent:
                 reader.unsent.append(data)
             elif not self._try_send(reader.identity, data):
-                if reader.lossless:
+                if keep:
                     reader.unsent.append(data)
                 else:
                     self.undelivered[reader.name] += 1

@@ -122,7 +122,7 @@ class DenoiseStage:
             return False
         if self._ended:
             self._live_writer.service(20)
-            return bool(self._live_writer.table.owed)
+            return not self._live_writer.settled()
         submitted = self._fill()
         if self._flight:
             # A full engine is waited for; else the next frame may be submitted meanwhile.

@@ -22,6 +22,7 @@ from livedenoise.core.frame import Frame, FrameHeader
 from livedenoise.engines.cache import default_cache_dir
 from livedenoise.engines.select import choose_engine
 
+_ANY_CONSTANTS = CameraConstants(gain_e_per_adu=1.0, offset_adu=0.0, read_noise_e=1.0)
 _ATTEMPTS = 4
 """Batches of first frames looked at before an estimate is taken as it is."""
 
@@ -155,24 +156,29 @@ class Serving:
 
     def _open(self) -> None:
         if self._constants is None:
+            # What cannot be served is refused now, not when the constants are known.
+            choose_engine(self._settings.engine, self._request(_ANY_CONSTANTS))
             return
+        request = self._request(self._constants)
+        engine = choose_engine(self._settings.engine, request)
+        self._info = engine.open(request)
+        self._engine = engine
+
+    def _request(self, constants: CameraConstants) -> ServeRequest:
         settings = self._settings
         shape, dtype, _, _, _ = self._mode
-        request = ServeRequest(
+        return ServeRequest(
             shape=shape,
             dtype=dtype,
             out_dtype=dtype,
             bit_depth=settings.bit_depth,
-            constants=self._constants,
+            constants=constants,
             package=Path(settings.package) if settings.package else None,
             maps=self._cropped_maps(),
             precision="fp32" if settings.precision == "fp32" else "auto",
             threads=settings.threads,
             cache_dir=default_cache_dir(),
         )
-        engine = choose_engine(settings.engine, request)
-        self._info = engine.open(request)
-        self._engine = engine
 
     def _cropped_maps(self) -> CameraMaps | None:
         # Maps are per sensor pixel: a binned frame has none, its scalar constants serve.

@@ -584,3 +584,29 @@ def test_streams_work_over_other_transports(scheme: str) -> None:
         stream.publish(3)
         stream.writer.end()
         assert read_all(reader) == [0, 1, 2]
+
+
+def test_the_end_reaches_a_latest_reader_whose_socket_was_full(stream: Stream) -> None:
+    reader = stream.reader("view", Latest(3, FOR_EVER_NS))
+    while not stream.writer.undelivered["view"]:
+        stream.publish(50)
+    stream.writer.end()
+    assert not stream.writer.settled(), "the end is still on its way"
+    thread = ReaderThread(lambda: read_all(reader), "reader")
+    thread.result(stream)
+    published = stream.writer.table.published
+    assert reader.published == published
+    assert reader.received + stream.writer.undelivered["view"] == published
+    stream.serve_until(stream.writer.settled)
+
+
+def test_a_latest_reader_that_takes_nothing_is_not_waited_for_for_ever() -> None:
+    clock = ManualClock()
+    with open_stream(writer_clock=clock) as stream:
+        stream.reader("view", Latest(3, FOR_EVER_NS))
+        while not stream.writer.undelivered["view"]:
+            stream.publish(50)
+        stream.writer.end()
+        assert not stream.writer.settled()
+        clock.advance_ns(3_000_000_000)
+        assert stream.writer.settled()
