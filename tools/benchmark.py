@@ -31,6 +31,8 @@ def main() -> None:
     """Run the phases asked for and write the figures."""
     arguments = _arguments()
     console = Console()
+    if not console.is_terminal:
+        console.width = 220
     results: dict[str, Any] = {"machine": machine_facts(), "phases": {}}
     for name in arguments.phases:
         console.rule(name)
