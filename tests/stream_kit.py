@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 import zmq
 
+from livedenoise.bus import wire
 from livedenoise.bus.backlog import Latest, Lossless, Policy
 from livedenoise.bus.endpoints import Endpoints
 from livedenoise.bus.reader import FrameReader, Received
@@ -183,3 +184,17 @@ def read_frame(reader: FrameReader, timeout_s: float = 5.0) -> Received:
     item = reader.read(timeout_s)
     assert isinstance(item, Received), f"a frame was expected, got {item!r}"
     return item
+
+
+def read_all(reader: FrameReader) -> list[int | wire.Gap]:
+    """Read to the end of the stream; return seqs and gaps as they came, pixels checked."""
+    items: list[int | wire.Gap] = []
+    while not reader.ended:
+        item = reader.read(5.0)
+        if isinstance(item, Received):
+            np.testing.assert_array_equal(item.pixels, pixels_of(item.header.seq))
+            assert reader.release(item)
+        assert item is not None or reader.ended, "the stream stopped without an end"
+        if item is not None:
+            items.append(item.header.seq if isinstance(item, Received) else item)
+    return items

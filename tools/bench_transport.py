@@ -36,12 +36,11 @@ import msgspec
 import numpy as np
 import zmq
 from bench_common import busy, cpu_ticks, machine_facts, write_json
+from bench_transport_reader import HWM, WAIT_S, ReaderResult, ReaderTask
 
 from livedenoise.bus import wire
-from livedenoise.bus.backlog import Lossless
 from livedenoise.bus.copying import copying_environment
 from livedenoise.bus.endpoints import Endpoints
-from livedenoise.bus.reader import FrameReader, Received
 from livedenoise.bus.ring import PREFIX, Ring, RingSpec
 from livedenoise.bus.slots import Grant
 from livedenoise.bus.writer import FrameWriter
@@ -55,26 +54,7 @@ ROUNDS = 3
 MAX_P99_MS = 2.0
 MIN_RATIO = 3.0
 _POOL = 8
-_HWM = 4
-_WAIT_S = 30.0
-
-
-class ReaderTask(msgspec.Struct, frozen=True, kw_only=True):
-    """What a reader process is told."""
-
-    transport: str
-    endpoint: str
-    ring: RingSpec | None
-    read_pixels: bool
-
-
-class ReaderResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What it found: when each frame arrived, and the header's times for each."""
-
-    arrived_ns: list[int]
-    host_ns: list[int]
-    ring_ns: list[int]
-    cpu_s: float
+_READER = Path(__file__).with_name("bench_transport_reader.py")
 
 
 def measure_transport(seconds: float) -> list[dict[str, Any]]:
@@ -94,13 +74,9 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10.0, help="for each measurement")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write the figures as JSON")
     parser.add_argument("--writer", type=float, help=argparse.SUPPRESS)
-    parser.add_argument("--reader", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.writer:
         sys.stdout.write(json.dumps(_run_writer(arguments.writer)))
-        return
-    if arguments.reader:
-        _run_reader(msgspec.json.decode(arguments.reader, type=ReaderTask))
         return
     results = {"machine": machine_facts(), "rows": measure_transport(arguments.seconds)}
     results["machine"]["busy_after"] = busy()
@@ -249,9 +225,9 @@ def _through_ring(frames: list[Frame], turn: Iterator[int], *, read_pixels: bool
 
 
 def _next_slot(writer: FrameWriter) -> tuple[Grant, Frame]:
-    slot = writer.begin(SHAPE, "<u2", _WAIT_S)
+    slot = writer.begin(SHAPE, "<u2", WAIT_S)
     if slot is None:
-        raise RuntimeError(f"no slot came free within {_WAIT_S} s")
+        raise RuntimeError(f"no slot came free within {WAIT_S} s")
     return slot
 
 
@@ -259,7 +235,7 @@ def _through_zmq(endpoint: str) -> Callable[..., ReaderResult]:
     def send(frames: list[Frame], turn: Iterator[int], *, read_pixels: bool) -> ReaderResult:
         context = zmq.Context[zmq.Socket[bytes]]()
         with Endpoints() as endpoints, context.socket(zmq.PUSH) as socket:
-            socket.setsockopt(zmq.SNDHWM, _HWM)
+            socket.setsockopt(zmq.SNDHWM, HWM)
             socket.bind(endpoint or endpoints.bind_to("frames"))
             task = ReaderTask(
                 transport="zmq",
@@ -336,7 +312,7 @@ class _Reader:
     def __init__(self, task: ReaderTask) -> None:
         argument = msgspec.json.encode(task).decode()
         self._process = subprocess.Popen(
-            [sys.executable, __file__, "--reader", argument], stdout=subprocess.PIPE
+            [sys.executable, str(_READER), argument], stdout=subprocess.PIPE
         )
 
     def require_alive(self) -> None:
@@ -358,52 +334,6 @@ class _Reader:
         if not line:
             raise RuntimeError("the reader ended without a result")
         return line
-
-
-def _run_reader(task: ReaderTask) -> None:
-    arrived, host, ring_times = [], [], []
-    items = _items_of_ring(task) if task.ring is not None else _items_of_zmq(task)
-    for header, pixels in items:
-        arrived.append(now_ns())
-        host.append(header.t_host_ns)
-        ring_times.append(header.t_ring_ns)
-        if task.read_pixels:
-            pixels.max()
-    result = ReaderResult(
-        arrived_ns=arrived, host_ns=host, ring_ns=ring_times, cpu_s=time.process_time()
-    )
-    sys.stdout.buffer.write(msgspec.json.encode(result) + b"\n")
-    sys.stdout.flush()
-    time.sleep(_WAIT_S)  # until the parent has read it and ends this process
-
-
-def _items_of_ring(task: ReaderTask) -> Iterator[tuple[FrameHeader, Frame]]:
-    if task.ring is None:
-        raise RuntimeError("no ring was named")
-    ring, context = Ring.attach(task.ring), zmq.Context[zmq.Socket[bytes]]()
-    reader = FrameReader(ring, context, task.endpoint, "benchmark", Lossless())
-    reader.attach(_WAIT_S)
-    while not reader.ended:
-        item = reader.read(_WAIT_S)
-        if isinstance(item, Received):
-            yield item.header, item.pixels
-            reader.release(item)
-
-
-def _items_of_zmq(task: ReaderTask) -> Iterator[tuple[FrameHeader, Frame]]:
-    context = zmq.Context[zmq.Socket[bytes]]()
-    socket = context.socket(zmq.PULL)
-    socket.setsockopt(zmq.RCVHWM, _HWM)
-    socket.connect(task.endpoint)
-    sys.stdout.write("ready\n")
-    sys.stdout.flush()
-    while True:
-        header, pixels = socket.recv_multipart(copy=False)
-        if not len(header.bytes):
-            return
-        message = wire.expect(wire.decode(header.bytes), wire.Published)
-        array = np.frombuffer(pixels.buffer, np.uint16)
-        yield message.header, array.reshape(message.header.shape)
 
 
 if __name__ == "__main__":

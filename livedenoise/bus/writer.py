@@ -29,7 +29,6 @@ _MAX_GAPS = 16
 _MAX_MESSAGES = 1000
 """Messages taken in one go: a flood of them must not keep the writer from its frames."""
 
-
 _END_PATIENCE_NS = 2_000_000_000
 """How long the end of a stream waits for a LATEST reader that takes no messages."""
 
@@ -189,7 +188,7 @@ class FrameWriter:
 
         A LATEST reader that takes no messages is waited for 2 s: nobody else waits for a viewer.
         """
-        if self.table.owed or self._ended is None:
+        if self.table.owed or not self._ended:
             return False
         waited_ns = self._clock.now_ns() - self._ended_ns
         return waited_ns > _END_PATIENCE_NS or not any(r.unsent for r in self._readers.values())

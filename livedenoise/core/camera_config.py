@@ -33,7 +33,10 @@ class CameraBase(_Strict):
     """What every camera has."""
 
     name: str = Field(
-        default="camera", pattern=r"^[A-Za-z0-9._-]+$", description="names the stream; unique"
+        default="camera",
+        pattern=r"^[A-Za-z0-9._-]+$",
+        max_length=40,
+        description="names the stream; unique",
     )
     calibration: Path | None = Field(default=None, description="calibration folder")
     constants: ConstantsConfig | None = Field(default=None, description="given by hand")

@@ -6,11 +6,14 @@ ends when it closes. Stdout and stderr go to a log file, so that a stage never w
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import msgspec
+
+from livedenoise.bus.copying import copying_environment
 
 from livedenoise.supervise.child import ChildSpec
 
@@ -35,6 +38,7 @@ class StageProcess:
         with log_path.open("ab") as log:
             self._popen = subprocess.Popen(
                 [sys.executable, "-P", "-m", "livedenoise.supervise.child"],
+                env=copying_environment(os.environ),
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,

@@ -54,8 +54,8 @@ def test_sigkill_of_the_recorder_keeps_what_was_acknowledged(start: Start) -> No
     acknowledged = sum(1 for line in frames if "page" in line)
     assert acknowledged > 20
     assert raw_pages(summary.run_dir) >= acknowledged
-    assert summary.captured == 200
-    assert summary.denoised + summary.skipped == 200
+    assert summary.captured + summary.lost_at_camera == 200
+    assert summary.denoised + summary.skipped == summary.published
 
 
 def test_sigkill_of_the_camera_process_finalises_the_rest(start: Start) -> None:
@@ -78,7 +78,7 @@ def test_camera_disconnect_is_exit_code_3_and_the_recording_is_complete(start: S
 def test_camera_stall_is_exit_code_3_with_what_was_captured(start: Start) -> None:
     config = small_config(
         camera={"faults": {"stall_at_frame": 50, "stall_s": 60.0}},
-        status={"report_ms": 50, "stall_timeout_s": 0.5, "drain_timeout_s": 5.0},
+        status={"report_ms": 50, "stall_timeout_s": 2.0, "drain_timeout_s": 5.0},
     )
     summary = start(config, frames=200).result()
     assert summary.exit_code == 3
