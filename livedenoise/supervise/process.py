@@ -14,7 +14,6 @@ from pathlib import Path
 import msgspec
 
 from livedenoise.bus.copying import copying_environment
-
 from livedenoise.supervise.child import ChildSpec
 
 _TERMINATE_S = 2.0
