@@ -72,7 +72,7 @@ def test_the_pool_stays_within_its_memory() -> None:
     prepared = _prepared(
         small_camera(pool_frames=64, pool_mb=1, sensor=big, scene={"kind": "flat"})
     )
-    assert prepared.notes == ("simulated: every 2 frames repeat",)
+    assert prepared.notes == ("every 2 frames repeat",)
     with pytest.raises(CameraError, match=r"needs 2\.0 MiB, pool_mb is 1"):
         _prepared(
             small_camera(pool_mb=1, sensor={"width_px": 1024, "height_px": 1024}),
@@ -104,7 +104,7 @@ def test_a_shorter_run_shows_the_same_frames() -> None:
     run_camera(small_camera(), long, n_frames=4)
     np.testing.assert_array_equal(short.pixels[1], long.pixels[1])
     # It does not wait for frames it will not show.
-    assert _prepared(small_camera(), n_frames=2).notes == ("simulated: every 2 frames repeat",)
+    assert _prepared(small_camera(), n_frames=2).notes == ("every 2 frames repeat",)
 
 
 def test_region_and_binning_show_the_same_scene_and_sensor() -> None:
