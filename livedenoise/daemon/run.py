@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -27,6 +28,7 @@ from livedenoise.core.errors import (
     EXIT_OK,
     EXIT_RECORD,
     CameraError,
+    ConfigError,
     LiveDenoiseError,
     RecordError,
 )
@@ -39,6 +41,7 @@ from livedenoise.daemon.stages import StageHandle, Stages
 from livedenoise.daemon.summary import StreamResult, Summary, run_summary
 from livedenoise.engines.package import resolve_model
 from livedenoise.record.run_folder import RunFolder, create_run_folder
+from livedenoise.record.sidecar import SIDECAR_NAME, FrameLine, SidecarReader
 
 _POLL_MS = 20
 _SEVERITY = (EXIT_RECORD, EXIT_CAMERA, EXIT_DENOISER, EXIT_INTERNAL)
@@ -322,13 +325,27 @@ class Daemon:
             acquire_metrics=acquire.metrics if acquire else {},
             denoise=denoise.facts if denoise else {},
             denoise_metrics=denoise.metrics if denoise else {},
-            record_metrics=record.metrics if record else {},
-            clean_metrics=clean.metrics if clean else {},
+            record_metrics=self._recorded(record, "raw"),
+            clean_metrics=self._recorded(clean, "clean"),
             recording=record is not None,
             denoising=denoise is not None,
             record_failed=self._why_unfinished(record, "recorder_failed"),
             denoise_failed=self._why_unfinished(denoise, "denoiser_failed"),
         )
+
+    def _recorded(self, handle: StageHandle | None, stream: str) -> dict[str, Any]:
+        """Return a recorder's metrics; of one that died without a word, what its file says."""
+        if handle is None:
+            return {}
+        sidecar = self._folder.stream_folder(stream, handle.camera) / SIDECAR_NAME
+        if handle.facts or not sidecar.is_file():
+            return handle.metrics
+        try:
+            frames = sum(isinstance(line, FrameLine) for line in SidecarReader(sidecar))
+        except ConfigError as error:
+            self._errors.append(f"what {handle.name} recorded cannot be counted: {error}")
+            return handle.metrics
+        return {**handle.metrics, "counts": {**_counts(handle), "recorded": frames}}
 
     def _why_unfinished(self, handle: StageHandle | None, failed: str) -> str:
         """Return the known cause of frames a stage never took; empty when it took all."""

@@ -53,6 +53,7 @@ def test_sigkill_of_the_recorder_keeps_what_was_acknowledged(start: Start) -> No
     frames = [json.loads(line) for line in sidecar.read_text().splitlines()]
     acknowledged = sum(1 for line in frames if "page" in line)
     assert acknowledged > 20
+    assert summary.recorded == acknowledged
     assert raw_pages(summary.run_dir) >= acknowledged
     assert summary.captured + summary.lost_at_camera == 200
     assert summary.denoised + summary.skipped == summary.published
