@@ -46,7 +46,8 @@ def choose_engine(name: str, request: ServeRequest) -> Engine:
         reason = engine.unsupported(request)
         if reason is None:
             able.append((candidate, engine))
-        else:
+        elif not able:
+            # Only what was wanted more and cannot be had is news.
             refused.append(f"{candidate}: {reason}")
     if not able:
         raise ConfigError(f"no engine can serve this: {'; '.join(refused)}")

@@ -79,6 +79,20 @@ def test_auto_without_openvino_says_why(tmp_path: Path, monkeypatch: pytest.Monk
     assert any("openvino" in note and "pip install" in note for note in info.notes)
 
 
+def test_auto_says_nothing_of_a_fallback_that_is_not_needed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "onnxruntime" else find_spec(name)
+    )
+    request = _request(write_tiny_package(tmp_path))
+    engine = choose_engine("auto", request)
+    info = engine.open(request)
+    engine.close()
+    assert (info.engine, info.notes) == ("openvino", ())
+
+
 def test_an_engine_that_fails_to_open_is_passed_over_visibly() -> None:
     broken = FailingEngine(DenoiseError("the runtime is broken"))
     engine = AutoEngine([("first", broken), ("second", IdentityEngine())], ["zeroth: absent"])
