@@ -50,7 +50,7 @@ def _section(title: str, model: type[BaseModel], path: str = "") -> Iterator[str
     yield "| key | values | default | meaning |"
     yield "| --- | --- | --- | --- |"
     for name, field in plain:
-        if name not in ("camera", "kind"):
+        if name != "camera" and not (name == "kind" and path == "camera"):
             yield f"| `{name}` | {_values(field)} | {_default(field)} | {field.description or ''} |"
     yield ""
     for name, field in fields:

@@ -103,7 +103,13 @@ class ConstantsFinder:
         frames = _first_frames(alike)
         of = f"{len(frames)} frames" if job.n_frames > 1 else f"{len(frames)} images"
         self._on_estimate(f"estimating camera constants from {of}")
-        found = fit_constants(frames, bit_depth=job.bit_depth)
+        try:
+            found = fit_constants(frames, bit_depth=job.bit_depth)
+        except ValueError as error:
+            raise ConfigError(
+                f"{job.input}: no camera constants can be estimated: {error}",
+                "replace the pixels that are not numbers",
+            ) from error
         if job.n_frames > 1 or len(alike) == 1:
             return found
         note = f"{found.note}; shared by {len(alike)} images of the folder"

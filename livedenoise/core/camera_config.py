@@ -162,7 +162,7 @@ class SimulatedCameraConfig(CameraBase):
 
 
 class ReplayCameraConfig(CameraBase):
-    """A recording served as a camera.
+    """A recording as a camera: pace lossless waits for every reader, recorded keeps its times.
 
     ``pace`` ``lossless`` goes as fast as the slowest reader (every frame denoised), ``recorded``
     keeps the times of the recording, ``rate`` serves at ``rate_hz`` in real time.
@@ -171,7 +171,7 @@ class ReplayCameraConfig(CameraBase):
     kind: Literal["replay"]
     input: Path | None = Field(default=None, description="TIFF stack, NDTiff data set, run folder")
     pace: Literal["lossless", "recorded", "rate"] = Field(
-        default="lossless", description="see above"
+        default="lossless", description="how fast: see the line above this table"
     )
     rate_hz: Positive | None = Field(default=None, description="frames per second for pace rate")
     loops: int = Field(default=1, ge=0, description="times to play it; 0 for ever")

@@ -25,10 +25,12 @@ from livedenoise.core.clock import now_ns
 from livedenoise.core.engine import Done, FrameView
 from livedenoise.core.errors import BusError, DenoiseError, EngineDeadError
 from livedenoise.core.frame import Frame, FrameFlags, FrameHeader
+from livedenoise.core.log import get_logger
 from livedenoise.core.metrics import StageMetrics
 from livedenoise.denoise.serving import Serving, ServingSettings
 from livedenoise.supervise.stage import Pulse, no_pulse
 
+_log = get_logger(__name__)
 T = TypeVar("T")
 _ATTACH_S = 10.0
 _IDLE_S = 0.05
@@ -272,6 +274,7 @@ class DenoiseStage:
         """Let a frame the engine failed on pass through; too many in a row end the process."""
         self._failures += 1
         self._metrics.counts["engine_errors"] += 1
+        _log.warning("frame %d passes through: %s", flight.frame.header.seq, reason)
         self._last_seq = -1
         self._pass_through(flight)
         if self._failures >= self._live_wiring.max_failures:

@@ -456,3 +456,11 @@ def test_memory_does_not_grow_with_the_recording(
     gc.collect()
     assert 3 <= most <= 8
     assert alive == 0
+
+
+def test_pixels_that_are_not_numbers_are_one_clear_error(tmp_path: Path) -> None:
+    source = tmp_path / "nan.tif"
+    tifffile.imwrite(source, np.full((4, 64, 64), np.nan, np.float32), photometric="minisblack")
+    package = write_tiny_package(tmp_path / "package")
+    with pytest.raises(ConfigError, match=r"nan\.tif: no camera constants"):
+        predict(source, tmp_path / "out.tif", model=package)
