@@ -118,6 +118,40 @@ class ReaderGone(Message, frozen=True, kw_only=True):
     reader: str
 
 
+class Reattach(Message, frozen=True, kw_only=True):
+    """The writer of a stream was replaced: read the rest of the old ring, then the new one.
+
+    ``stream`` is "raw" or "clean"; ``ring`` is a RingSpec as plain data; ``reason`` names the gap
+    between the last frame of the old ring and the first of the new one.
+    """
+
+    stream: str
+    ring: dict[str, Any]
+    endpoint: str
+    reason: str
+
+
+class Learnt(Message, frozen=True, kw_only=True):
+    """Facts found while running that another stage needs (camera constants as plain data)."""
+
+    facts: dict[str, Any]
+
+
+class Ask(Message, frozen=True, kw_only=True):
+    """Somebody outside asks the daemon: ``verb`` is "status" or "stop"; ``token`` lets them in."""
+
+    token: str
+    verb: str
+    arguments: dict[str, Any] = {}
+
+
+class Answer(Message, frozen=True, kw_only=True):
+    """The daemon's answer: ``error`` is empty, or why it did not do it."""
+
+    error: str = ""
+    data: dict[str, Any] = {}
+
+
 class Finished(Message, frozen=True, kw_only=True):
     """The stage has done everything; its last metrics and facts. It exits after this."""
 
@@ -150,6 +184,10 @@ AnyMessage: TypeAlias = (
     | Beat
     | Stop
     | ReaderGone
+    | Reattach
+    | Learnt
+    | Ask
+    | Answer
     | Finished
     | Failed
 )

@@ -195,3 +195,38 @@ class ReplayCameraConfig(CameraBase):
         if camera.input is None or camera.input.is_absolute():
             return camera
         return camera.model_copy(update={"input": base / camera.input})
+
+
+class NetworkCameraConfig(CameraBase):
+    """Frames that another program or machine sends with ``livedenoise.client.FrameSender``.
+
+    ``listen`` beyond loopback needs ``keys``, a folder made by ``livedenoise keys``.
+    """
+
+    kind: Literal["network"]
+    listen: str = Field(
+        default="tcp://127.0.0.1:5570",
+        pattern=r"^tcp://[^\s]+:([0-9]{1,5}|\*)$",
+        description="where senders connect",
+    )
+    keys: Path | None = Field(default=None, description="folder of CURVE keys (server)")
+    width_px: int = Field(ge=1, le=16384, description="columns of the largest frame")
+    height_px: int = Field(ge=1, le=16384, description="rows of the largest frame")
+    bit_depth: int = Field(default=16, ge=8, le=16, description="8 takes 8-bit frames")
+    rate_hz: Positive | None = Field(
+        default=None, description="expected rate, for limits on age and for stalls"
+    )
+    exposure_us: int = Field(default=0, ge=0, description="when the sender does not say; 0 unknown")
+    buffer_frames: int = Field(
+        default=32, ge=1, le=1024, description="frames that may wait in the socket"
+    )
+    first_frame_timeout_s: float = Field(
+        default=0.0, ge=0, description="silence at the start that is an error; 0 waits for ever"
+    )
+
+    def anchored(self, base: Path) -> Self:
+        """Return a copy whose relative paths start at ``base``."""
+        camera = super().anchored(base)
+        if camera.keys is None or camera.keys.is_absolute():
+            return camera
+        return camera.model_copy(update={"keys": base / camera.keys})

@@ -15,17 +15,28 @@ from __future__ import annotations
 import json
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
 from livedenoise.core.camera_config import (
     CameraBase,
+    NetworkCameraConfig,
     ReplayCameraConfig,
     SceneConfig,
     SensorConfig,
     SimulatedCameraConfig,
+)
+from livedenoise.core.config_sections import (
+    DenoiseConfig,
+    RecordConfig,
+    RingConfig,
+    ShareConfig,
+    StatusConfig,
+    Strict,
+    SuperviseConfig,
+    ViewConfig,
 )
 from livedenoise.core.errors import ConfigError
 
@@ -33,96 +44,25 @@ __all__ = [
     "CameraConfig",
     "Config",
     "DenoiseConfig",
+    "NetworkCameraConfig",
     "RecordConfig",
     "ReplayCameraConfig",
     "RingConfig",
     "SceneConfig",
     "SensorConfig",
+    "ShareConfig",
     "SimulatedCameraConfig",
     "StatusConfig",
+    "SuperviseConfig",
+    "ViewConfig",
     "load_config",
     "parse_config",
 ]
 
 CameraConfig = Annotated[
-    SimulatedCameraConfig | ReplayCameraConfig,
+    SimulatedCameraConfig | ReplayCameraConfig | NetworkCameraConfig,
     Field(discriminator="kind"),
 ]
-
-
-class Strict(BaseModel):
-    """Base of every section: unknown keys refused, values never changed after loading."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class RingConfig(Strict):
-    """Shared-memory rings: as many slots as fit the memory, within the two bounds."""
-
-    memory_mb: int = Field(default=1024, ge=1, description="upper bound of one ring, MiB")
-    max_slots: int = Field(
-        default=256, ge=8, le=65536, description="upper bound of one ring, frames"
-    )
-    lease_timeout_ms: int = Field(
-        default=2000, ge=10, description="age at which a viewer no longer protects its frame"
-    )
-
-
-class DenoiseConfig(Strict):
-    """The live denoiser. ``policy`` ``latest`` skips frames when behind; ``lossless`` waits."""
-
-    enabled: bool = Field(default=True, description="no records raw frames only")
-    engine: Literal["auto", "identity", "openvino", "onnxruntime"] = Field(
-        default="auto", description="auto: OpenVINO, else ONNX Runtime; identity copies"
-    )
-    model: str = Field(
-        default="realtime-m", description="name of a shipped model, or a folder (with a slash)"
-    )
-    precision: Literal["auto", "fp32"] = Field(default="auto", description="auto is fp32 on a CPU")
-    policy: Literal["auto", "latest", "lossless"] = Field(
-        default="auto", description="auto: latest, but lossless for a replay that waits"
-    )
-    max_backlog: int = Field(
-        default=3, ge=1, description="frames that may wait before latest jumps to the newest"
-    )
-    max_age_periods: float = Field(
-        default=2.0, gt=0, description="age of the oldest, in frame periods, that makes it jump"
-    )
-    max_failures: int = Field(default=3, ge=1, description="failures in a row that kill the engine")
-    threads: int = Field(default=0, ge=0, description="0 lets the engine choose")
-    estimate_frames: int = Field(
-        default=16, ge=4, le=256, description="first frames the camera constants are estimated from"
-    )
-
-    def anchored(self, base: Path) -> Self:
-        """Return a copy whose model, when it is a relative folder, starts at ``base``."""
-        if "/" not in self.model or Path(self.model).is_absolute():
-            return self
-        return self.model_copy(update={"model": str(base / self.model)})
-
-
-class RecordConfig(Strict):
-    """What is written. Raw is always lossless; clean is a second stream in a second file."""
-
-    raw: bool = Field(default=True, description="record the raw frames")
-    clean: bool = Field(default=False, description="record the denoised frames too")
-    part_size_mb: int = Field(default=4096, ge=1, description="roll over to the next part file")
-    fsync_every: int = Field(
-        default=0, ge=0, description="frames between fsync; 0 leaves it to the system"
-    )
-
-
-class StatusConfig(Strict):
-    """How often the stages report and the screen is redrawn."""
-
-    report_ms: int = Field(default=200, ge=20, description="time between the stages' reports")
-    refresh_hz: float = Field(default=5.0, gt=0, le=30, description="redraws of the screen")
-    drain_timeout_s: float = Field(
-        default=30.0, gt=0, description="time without progress after which draining is given up"
-    )
-    stall_timeout_s: float = Field(
-        default=5.0, gt=0, description="silence after which a camera or a denoiser counts as hung"
-    )
 
 
 class Config(Strict):
@@ -137,6 +77,9 @@ class Config(Strict):
     denoise: DenoiseConfig = DenoiseConfig()
     record: RecordConfig = RecordConfig()
     status: StatusConfig = StatusConfig()
+    supervise: SuperviseConfig = SuperviseConfig()
+    view: ViewConfig = ViewConfig()
+    share: ShareConfig = ShareConfig()
 
     @model_validator(mode="after")
     def _camera_names_differ(self) -> Self:
@@ -187,8 +130,8 @@ def parse_config(data: dict[str, Any], name: str, base: Path | None = None) -> C
     if base is None:
         return config
     cameras = [_anchored(camera, base) for camera in config.camera]
-    denoise = config.denoise.anchored(base)
-    return config.model_copy(update={"camera": cameras, "denoise": denoise})
+    denoise, share = config.denoise.anchored(base), config.share.anchored(base)
+    return config.model_copy(update={"camera": cameras, "denoise": denoise, "share": share})
 
 
 def _anchored(camera: CameraBase, base: Path) -> CameraBase:
