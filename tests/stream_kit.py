@@ -16,7 +16,8 @@ from livedenoise.bus import wire
 from livedenoise.bus.backlog import Latest, Lossless, Policy
 from livedenoise.bus.endpoints import Endpoints
 from livedenoise.bus.reader import FrameReader, Received
-from livedenoise.bus.ring import PAGE, PREFIX, Ring, RingSpec
+from livedenoise.bus.ring import PAGE, Ring, RingSpec
+from livedenoise.bus.segment import PREFIX
 from livedenoise.bus.slots import Grant
 from livedenoise.bus.writer import FrameWriter
 from livedenoise.core.clock import Clock, now_ns

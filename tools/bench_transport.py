@@ -41,7 +41,8 @@ from bench_transport_reader import HWM, WAIT_S, ReaderResult, ReaderTask
 from livedenoise.bus import wire
 from livedenoise.bus.copying import copying_environment
 from livedenoise.bus.endpoints import Endpoints
-from livedenoise.bus.ring import PREFIX, Ring, RingSpec
+from livedenoise.bus.ring import Ring, RingSpec
+from livedenoise.bus.segment import PREFIX
 from livedenoise.bus.slots import Grant
 from livedenoise.bus.writer import FrameWriter
 from livedenoise.core.clock import MonotonicClock, now_ns

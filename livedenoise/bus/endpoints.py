@@ -17,7 +17,7 @@ from typing import Self
 
 import zmq
 
-from livedenoise.bus.ring import PREFIX, is_stale
+from livedenoise.bus.segment import PREFIX, is_stale
 
 _MAX_SOCKET_PATH = 103
 """Bytes of a socket's path on every platform (macOS 104 with its final zero, Linux 108)."""

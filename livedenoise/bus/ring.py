@@ -1,76 +1,46 @@
 """The shared-memory ring: pixels of one stream, written by one process, read by many.
 
-Layout of the segment, native byte order (one machine): a header of eight uint64 (magic, version,
-slots, slot bytes, ring epoch), the slots' generations (uint64 each), the leases of LATEST readers
+Layout of the segment, native byte order (one machine): a header of sixteen uint64 (magic, version,
+slots, slot bytes, ring epoch, then the writer's totals: they outlive a killed writer, so that its
+frames are counted exactly), the slots' generations (uint64 each), the leases of LATEST readers
 (rows of three cells, each slot + 1, generation, time), then the slots, each page-aligned.
 
 A reader learns slot and generation from the frame's header and compares the generation again after
 its LAST read of the pixels: a difference means the pixels may be torn, and they are discarded.
 That comparison needs stores to become visible in program order, which x86-64 guarantees (total
 store order) and other architectures do not: on ARM a fence would be needed.
-
-Ownership: whoever creates a ring unlinks it. ``multiprocessing.resource_tracker`` would unlink
-it whenever ANY attached process exits (bpo-38119), so every attach here goes untracked; segments a
-killed owner left behind are found by name and removed at the next start (``remove_stale``).
 """
 
 from __future__ import annotations
 
-import errno
 import os
-import re
 import secrets
-import shutil
-import sys
-import threading
-from collections.abc import Iterator, Sized
-from contextlib import contextmanager, suppress
-from multiprocessing import resource_tracker, shared_memory
-from pathlib import Path
-from typing import Protocol
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from livedenoise.bus.segment import (
+    PREFIX,
+    Segment,
+    bytes_of,
+    close_quietly,
+    map_every_page,
+    require_room,
+    reserve,
+    unlink,
+)
 from livedenoise.bus.slots import Lease
 from livedenoise.core.errors import BusError
 from livedenoise.core.frame import SUPPORTED_DTYPES, Frame, FrameHeader, frame_nbytes
 
 PAGE = 4096
 MAGIC = 0x4C444E52494E4731
-LAYOUT_VERSION = 1
-HEADER_WORDS = 8
+LAYOUT_VERSION = 2
+HEADER_WORDS = 16
+_TOTALS_AT = 5
 LEASE_ROWS = 16
 LEASES_PER_READER = 3
-PREFIX = "ldn"
-_SHM_DIR = Path("/dev/shm")  # noqa: S108  (the platform's shared memory, not a temporary file)
-_MADV_POPULATE_WRITE = 23
-"""Linux 5.14 and later; missing from the constants of ``mmap``."""
-
-_NAME = re.compile(rf"{PREFIX}_([0-9]{{1,10}})_[0-9a-f]{{8}}")
-_tracker_lock = threading.RLock()
-
-
-class _Segment(shared_memory.SharedMemory):
-    """Shared memory that may be dropped while arrays over it are alive, without a traceback."""
-
-    def __init__(self, name: str, *, create: bool, size: int = 0) -> None:
-        self._created = create
-        if sys.version_info >= (3, 13):
-            super().__init__(name, create=create, size=size, track=False)
-        else:
-            with _untracked():
-                super().__init__(name, create=create, size=size)
-
-    def __del__(self) -> None:
-        _close_quietly(self)
-
-    def unlink(self) -> None:
-        """Unlink what was created here: the base class would also unlink what it cannot map."""
-        if self._created:
-            with _untracked():
-                super().unlink()
 
 
 class RingSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -104,16 +74,30 @@ def ring_spec(
     return RingSpec(name=name, n_slots=n_slots, slot_bytes=slot_bytes, ring_epoch=ring_epoch)
 
 
+class RingTotals(msgspec.Struct, frozen=True, kw_only=True):
+    """What a ring's writer has done so far, also when it was killed.
+
+    ``captured == published + dropped_full`` but for frames being written; ``last_seq`` and
+    ``last_host_ns`` are those of the newest published frame, -1 and 0 for none.
+    """
+
+    captured: int
+    published: int
+    dropped_full: int
+    last_seq: int
+    last_host_ns: int
+
+
 class Ring:
     """One attached segment. Build it with ``Ring.create`` or ``Ring.attach``."""
 
-    def __init__(self, spec: RingSpec, memory: shared_memory.SharedMemory, *, owner: bool) -> None:
+    def __init__(self, spec: RingSpec, memory: Segment, *, owner: bool) -> None:
         self.spec = spec
         self._memory = memory
         self._owner = owner
         # frombuffer keeps the mapping exported while any array over it lives; ndarray(buffer=)
         # does not, and reading such an array after close() would be a segmentation fault.
-        self._bytes = _bytes_of(memory)
+        self._bytes = bytes_of(memory)
         words_end = 8 * HEADER_WORDS
         generations_end = words_end + 8 * spec.n_slots
         leases_end = generations_end + 8 * LEASE_ROWS * LEASES_PER_READER * 3
@@ -133,16 +117,16 @@ class Ring:
             If shared memory has not enough room: both sizes are named.
         """
         size = _segment_size(spec)
-        _require_room(size)
+        require_room(size)
         try:
-            memory = _Segment(spec.name, create=True, size=size)
+            memory = Segment(spec.name, create=True, size=size)
         except OSError as error:
             raise BusError(f"ring {spec.name}: cannot be created: {error}") from error
         try:
-            _reserve(spec.name, size)
+            reserve(spec.name, size)
         except OSError as error:
-            _unlink(memory)
-            _close_quietly(memory)
+            unlink(memory)
+            close_quietly(memory)
             raise BusError(
                 f"ring {spec.name}: {size >> 20} MiB of shared memory cannot be reserved: {error}",
                 "lower ring.memory_mb or enlarge the platform's shared memory",
@@ -161,15 +145,15 @@ class Ring:
             If it does not exist or is another ring than the specification says.
         """
         try:
-            memory = _Segment(spec.name, create=False)
+            memory = Segment(spec.name, create=False)
         except FileNotFoundError:
             raise BusError(f"ring {spec.name}: no such shared memory", "its owner ended") from None
         except (OSError, ValueError) as error:
             # ValueError: the segment is empty, as it is for a moment while it is being created.
             raise BusError(f"ring {spec.name}: cannot be attached: {error}") from error
-        _map_every_page(spec, memory)
+        map_every_page(memory)
         if memory.size < _segment_size(spec):
-            _close_quietly(memory)
+            close_quietly(memory)
             raise BusError(
                 f"ring {spec.name}: segment of {memory.size} bytes, {_segment_size(spec)} expected"
             )
@@ -216,6 +200,29 @@ class Ring:
         """Publish a slot's generation to the readers (writer only)."""
         self.generations[slot] = generation
 
+    def set_totals(self, totals: RingTotals) -> None:
+        """Leave the writer's totals where they survive it (writer only)."""
+        self._words[_TOTALS_AT : _TOTALS_AT + 5] = (
+            totals.captured,
+            totals.published,
+            totals.dropped_full,
+            totals.last_seq + 1,
+            totals.last_host_ns,
+        )
+
+    def totals(self) -> RingTotals:
+        """Return the totals the writer left last; zeros of a closed ring."""
+        if not self._words.size:
+            return RingTotals(captured=0, published=0, dropped_full=0, last_seq=-1, last_host_ns=0)
+        found = [int(word) for word in self._words[_TOTALS_AT : _TOTALS_AT + 5]]
+        return RingTotals(
+            captured=found[0],
+            published=found[1],
+            dropped_full=found[2],
+            last_seq=found[3] - 1,
+            last_host_ns=found[4],
+        )
+
     def is_current(self, slot: int, generation: int) -> bool:
         """Return whether a slot still holds the frame of this generation."""
         return int(self.generations[slot]) == generation
@@ -245,42 +252,11 @@ class Ring:
         """Detach; the creator also unlinks the segment. Idempotent."""
         if self._owner:
             self._owner = False
-            _unlink(self._memory)
+            unlink(self._memory)
         self._bytes = np.zeros(0, np.uint8)
         self._words = self.generations = np.zeros(0, np.uint64)
         self._leases = np.zeros((0, LEASES_PER_READER, 3), np.uint64)
-        _close_quietly(self._memory)
-
-
-def remove_stale() -> list[str]:
-    """Unlink this user's rings whose owner process is gone (POSIX) and return their names."""
-    if not _SHM_DIR.is_dir():
-        return []
-    removed = []
-    for path in _SHM_DIR.glob(f"{PREFIX}_*"):
-        if is_stale(path, _NAME):
-            path.unlink(missing_ok=True)
-            removed.append(path.name)
-    return removed
-
-
-def is_stale(path: Path, pattern: re.Pattern[str]) -> bool:
-    """Return whether this user's dead process left ``path``; its number is in the name (POSIX)."""
-    name = pattern.fullmatch(path.name)
-    if os.name != "posix" or name is None or _alive(int(name[1])):
-        return False
-    # What belongs to another user cannot be removed, and is not ours to judge.
-    return path.exists() and path.lstat().st_uid == os.getuid()
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:
-        return True
-    return True
+        close_quietly(self._memory)
 
 
 def _pixels_offset(n_slots: int) -> int:
@@ -290,93 +266,3 @@ def _pixels_offset(n_slots: int) -> int:
 
 def _segment_size(spec: RingSpec) -> int:
     return _pixels_offset(spec.n_slots) + spec.n_slots * spec.slot_bytes
-
-
-@contextmanager
-def _untracked() -> Iterator[None]:
-    """Keep rings, and only rings, from the resource tracker: they have one owner.
-
-    Neither registering nor unregistering reaches it, so no tracker process is started for them.
-    """
-    with _tracker_lock:
-        register, unregister = resource_tracker.register, resource_tracker.unregister
-        resource_tracker.register = _but_rings(register)
-        resource_tracker.unregister = _but_rings(unregister)
-        try:
-            yield
-        finally:
-            resource_tracker.register, resource_tracker.unregister = register, unregister
-
-
-class _TrackerVerb(Protocol):
-    def __call__(self, name: Sized, rtype: str) -> None: ...
-
-
-def _but_rings(verb: _TrackerVerb) -> _TrackerVerb:
-    def filtered(name: Sized, rtype: str) -> None:
-        if not str(name).lstrip("/").startswith(f"{PREFIX}_"):
-            verb(name, rtype)
-
-    return filtered
-
-
-def _unlink(memory: shared_memory.SharedMemory) -> None:
-    """Remove the segment's name; somebody may have done so already."""
-    with suppress(FileNotFoundError):
-        memory.unlink()
-
-
-def _bytes_of(memory: shared_memory.SharedMemory) -> npt.NDArray[np.uint8]:
-    if memory.buf is None:
-        raise BusError(f"ring {memory.name}: the segment is closed")
-    return np.frombuffer(memory.buf, np.uint8)
-
-
-def _close_quietly(memory: shared_memory.SharedMemory) -> None:
-    """Close the mapping, unless arrays over it are still alive: they then keep it until freed."""
-    try:
-        memory.close()
-    except BufferError:
-        # SharedMemory.__del__ would try again and print: hand the mapping to the live arrays.
-        memory._mmap = None  # type: ignore[attr-defined]  # noqa: SLF001
-        memory._buf = None  # type: ignore[attr-defined]  # noqa: SLF001
-        # Now it only closes the file descriptor.
-        memory.close()
-
-
-def _require_room(size: int) -> None:
-    if not _SHM_DIR.is_dir():
-        return
-    free = shutil.disk_usage(_SHM_DIR).free
-    if size > free:
-        raise BusError(
-            f"a ring of {size >> 20} MiB does not fit the {free >> 20} MiB of shared memory free",
-            "lower ring.memory_mb or enlarge the platform's shared memory",
-        )
-
-
-def _map_every_page(spec: RingSpec, memory: shared_memory.SharedMemory) -> None:
-    """Fill this process's page table now: a first touch of each page later is a fault.
-
-    Measured: without it the first round through a ring is written at a fifth of the usual speed.
-    """
-    if sys.platform != "linux":
-        return
-    try:
-        memory._mmap.madvise(_MADV_POPULATE_WRITE)  # type: ignore[attr-defined]  # noqa: SLF001
-    except OSError as error:
-        # A kernel before 5.14 does not know the advice: a slower first round, and nothing wrong.
-        if error.errno != errno.EINVAL:
-            raise BusError(f"ring {spec.name}: pages cannot be mapped: {error}") from error
-
-
-def _reserve(name: str, size: int) -> None:
-    """Allocate every page now: touching a missing page of a full tmpfs kills with SIGBUS."""
-    path = _SHM_DIR / name
-    if not path.exists() or not hasattr(os, "posix_fallocate"):
-        return
-    descriptor = os.open(path, os.O_RDWR)
-    try:
-        os.posix_fallocate(descriptor, 0, size)
-    finally:
-        os.close(descriptor)

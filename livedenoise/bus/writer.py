@@ -7,13 +7,14 @@ vanishes never blocks the writer unless it is LOSSLESS, and then only until the 
 from __future__ import annotations
 
 from collections import Counter, deque
+from collections.abc import Sequence
 
 import msgspec
 import zmq
 
 from livedenoise.bus import wire
 from livedenoise.bus.context import Context
-from livedenoise.bus.ring import LEASE_ROWS, Ring
+from livedenoise.bus.ring import LEASE_ROWS, Ring, RingTotals
 from livedenoise.bus.slots import Grant, SlotState, SlotTable
 from livedenoise.core.clock import Clock, MonotonicClock
 from livedenoise.core.errors import BusError, WireError
@@ -64,6 +65,9 @@ class FrameWriter:
         Where readers attach; a wildcard port is resolved in ``self.endpoint``.
     lease_timeout_ns : int
         Age at which a LATEST reader's lease no longer protects its slot.
+    expect : sequence of str
+        LOSSLESS readers that will attach: they are owed every frame from the first one on, so that
+        nothing published before they attach is lost to them.
     """
 
     def __init__(
@@ -73,11 +77,16 @@ class FrameWriter:
         endpoint: str,
         *,
         lease_timeout_ns: int,
+        expect: Sequence[str] = (),
         clock: Clock | None = None,
     ) -> None:
         self._ring = ring
         self._clock = clock or MonotonicClock()
         self.table = SlotTable(ring.spec.n_slots, lease_timeout_ns)
+        for name in expect:
+            self.table.add_reader(name)
+        self._last_seq = -1
+        self._last_host_ns = 0
         self._ended_ns = 0
         self.undelivered: Counter[str] = Counter()
         self.wire_errors = 0
@@ -137,6 +146,8 @@ class FrameWriter:
         self._require_current(grant)
         self.table.publish(grant.slot)
         self._ring.set_generation(grant.slot, grant.generation)
+        self._last_seq, self._last_host_ns = header.seq, header.t_host_ns
+        self._leave_totals()
         messages = [*self._take_gaps(), wire.encode(wire.Published(header=header))]
         self._news[grant.slot] = _News(header.seq, messages)
         self._send_all(messages)
@@ -156,6 +167,7 @@ class FrameWriter:
     def drop(self) -> None:
         """Count a captured frame that found no slot."""
         self.table.drop_full()
+        self._leave_totals()
 
     def note_gap(self, first: int, last: int, reason: str) -> None:
         """Tell readers, before the next frame, that frames ``first`` to ``last`` are lost.
@@ -221,6 +233,17 @@ class FrameWriter:
     def close(self) -> None:
         """Close the socket; the ring stays with its owner. Idempotent."""
         self._socket.close()
+
+    def _leave_totals(self) -> None:
+        table = self.table
+        totals = RingTotals(
+            captured=table.published + table.dropped_full,
+            published=table.published,
+            dropped_full=table.dropped_full,
+            last_seq=self._last_seq,
+            last_host_ns=self._last_host_ns,
+        )
+        self._ring.set_totals(totals)
 
     def _handle(self, parts: list[bytes]) -> None:
         try:

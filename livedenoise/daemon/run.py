@@ -17,7 +17,8 @@ from livedenoise.bus import wire
 from livedenoise.bus.context import new_context
 from livedenoise.bus.control import ControlServer
 from livedenoise.bus.endpoints import Endpoints, remove_stale_endpoints
-from livedenoise.bus.ring import Ring, remove_stale
+from livedenoise.bus.ring import Ring
+from livedenoise.bus.segment import remove_stale
 from livedenoise.core.clock import now_ns
 from livedenoise.core.config import Config
 from livedenoise.core.errors import (

@@ -195,7 +195,7 @@ def test_sigkill_of_the_daemon_leaves_no_child_and_no_segment(tmp_path: Path) ->
     assert not alive, alive
     assert len(gone) == 3
     from livedenoise.bus.endpoints import remove_stale_endpoints
-    from livedenoise.bus.ring import remove_stale
+    from livedenoise.bus.segment import remove_stale
 
     # What the next start does first.
     removed = remove_stale()

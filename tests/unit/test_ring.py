@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 from stream_kit import make_header, make_spec
 
-from livedenoise.bus import ring as ring_module
-from livedenoise.bus.ring import PAGE, Ring, RingSpec, remove_stale, ring_spec
+from livedenoise.bus import segment
+from livedenoise.bus.ring import PAGE, Ring, RingSpec, ring_spec
+from livedenoise.bus.segment import remove_stale
 from livedenoise.bus.slots import Lease
 from livedenoise.core.errors import BusError
 
@@ -256,7 +257,7 @@ def test_an_owner_that_closes_leaves_no_segment_no_tracker_and_no_noise() -> Non
 def test_other_shared_memory_is_still_tracked() -> None:
     """While a ring is opened, only rings are kept from the resource tracker."""
     seen: list[str] = []
-    verb = ring_module._but_rings(lambda name, rtype: seen.append(f"{rtype} {name}"))
+    verb = segment._but_rings(lambda name, rtype: seen.append(f"{rtype} {name}"))
     verb("/ldn_1_00000000", "shared_memory")
     verb("/psm_other", "shared_memory")
     verb("/mp-lock", "semaphore")
