@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from livedenoise.acquire.cameras import make_camera, stream_request
+from livedenoise.acquire.numbering import Numbering, Predecessor
 from livedenoise.bus import wire
 from livedenoise.bus.context import new_context
 from livedenoise.bus.ring import Ring, RingSpec
@@ -46,6 +47,8 @@ class AcquireWiring(msgspec.Struct, frozen=True, kw_only=True):
     lease_timeout_ns: int
     calibration: str = ""
     truth_path: str = ""
+    expect: tuple[str, ...] = ()
+    predecessor: Predecessor | None = None
 
 
 def camera_config(data: dict[str, Any]) -> CameraConfig:
@@ -68,7 +71,7 @@ class AcquireStage:
         self._wiring: AcquireWiring | None = None
         self._frames: Iterator[Captured] = iter(())
         self._grant: tuple[Grant, Frame] | None = None
-        self._numbering = _Numbering()
+        self._numbering = Numbering()
         self._error: CameraError | None = None
         self._gap_before = False
         self._pulse: Pulse = no_pulse
@@ -93,7 +96,9 @@ class AcquireStage:
             self._context,
             wiring.endpoint,
             lease_timeout_ns=wiring.lease_timeout_ns,
+            expect=wiring.expect,
         )
+        self._numbering = Numbering(wiring.predecessor)
         save_truth = getattr(self._camera, "save_truth", None)
         if wiring.truth_path and save_truth is not None:
             save_truth(Path(wiring.truth_path))
@@ -163,6 +168,11 @@ class AcquireStage:
             )
             self._metrics.gauges["ring_fill"] = table.owed / table.n_slots
             self._metrics.gauges["wire_errors"] = writer.wire_errors
+            self._metrics.gauges["first_host_ns"] = self._numbering.first_host_ns
+        counters = getattr(self._camera, "counters", None)
+        if counters is not None:
+            # What a camera refused before it became a frame (network).
+            self._metrics.gauges.update({f"camera.{k}": v for k, v in counters().items()})
         return self._metrics.snapshot()
 
     def facts(self) -> dict[str, Any]:
@@ -226,14 +236,14 @@ class AcquireStage:
         seq, lost = self._numbering.number(captured)
         if lost:
             counts["lost_at_camera"] += lost
-            writer.note_gap(seq - lost, seq - 1, "camera")
+            writer.note_gap(seq - lost, seq - 1, self._numbering.reason)
             self._gap_before = True
         if self._numbering.repeated:
             counts["out_of_order"] += 1
         if captured.discarded or self._grant is None:
             reason = captured.discarded or "no_pixels"
             self._give_back()
-            writer.drop()
+            writer.drop(seq, captured.t_host_ns)
             writer.note_gap(seq, seq, reason)
             self._metrics.dropped[reason] += 1
             self._gap_before = True
@@ -283,41 +293,3 @@ class AcquireStage:
             role=captured.role,
             flags=int(flags),
         )
-
-
-class _Numbering:
-    """Our sequence numbers and epochs from what the camera says about itself."""
-
-    def __init__(self) -> None:
-        self.epoch = 0
-        self.repeated = False
-        self.first_host_ns = 0
-        self.last_host_ns = 0
-        self._next_seq = 0
-        self._camera_seq = -1
-        self._mode: tuple[object, ...] | None = None
-
-    def number(self, captured: Captured) -> tuple[int, int]:
-        """Return the frame's seq and how many frames the camera lost before it."""
-        lost = 0
-        self.repeated = False
-        if captured.camera_seq >= 0:
-            # A camera counts from 0, so that frames lost before the first one show as well.
-            step = captured.camera_seq - self._camera_seq
-            lost = max(0, step - 1)
-            self.repeated = step <= 0
-            self._camera_seq = captured.camera_seq
-        seq = self._next_seq + lost
-        self._next_seq = seq + 1
-        self.first_host_ns = self.first_host_ns or captured.t_host_ns
-        self.last_host_ns = captured.t_host_ns
-        self._follow_mode(captured)
-        return seq, lost
-
-    def _follow_mode(self, captured: Captured) -> None:
-        # Exposures that alternate by event belong to one epoch: they are commanded, not changed.
-        exposure = captured.exposure_us if captured.event < 0 else -1
-        mode = (captured.shape, captured.dtype, captured.roi_x, captured.roi_y, captured.binning)
-        if self._mode is not None and self._mode != (*mode, exposure):
-            self.epoch += 1
-        self._mode = (*mode, exposure)

@@ -78,7 +78,7 @@ class RingTotals(msgspec.Struct, frozen=True, kw_only=True):
     """What a ring's writer has done so far, also when it was killed.
 
     ``captured == published + dropped_full`` but for frames being written; ``last_seq`` and
-    ``last_host_ns`` are those of the newest published frame, -1 and 0 for none.
+    ``last_host_ns`` are those of the newest frame, published or dropped; -1 and 0 for none.
     """
 
     captured: int
@@ -116,7 +116,7 @@ class Ring:
         BusError
             If shared memory has not enough room: both sizes are named.
         """
-        size = _segment_size(spec)
+        size = segment_bytes(spec)
         require_room(size)
         try:
             memory = Segment(spec.name, create=True, size=size)
@@ -152,10 +152,10 @@ class Ring:
             # ValueError: the segment is empty, as it is for a moment while it is being created.
             raise BusError(f"ring {spec.name}: cannot be attached: {error}") from error
         map_every_page(memory)
-        if memory.size < _segment_size(spec):
+        if memory.size < segment_bytes(spec):
             close_quietly(memory)
             raise BusError(
-                f"ring {spec.name}: segment of {memory.size} bytes, {_segment_size(spec)} expected"
+                f"ring {spec.name}: segment of {memory.size} bytes, {segment_bytes(spec)} expected"
             )
         ring = cls(spec, memory, owner=False)
         found = tuple(int(word) for word in ring._words[:5])
@@ -264,5 +264,6 @@ def _pixels_offset(n_slots: int) -> int:
     return -(-head // PAGE) * PAGE
 
 
-def _segment_size(spec: RingSpec) -> int:
+def segment_bytes(spec: RingSpec) -> int:
+    """Return the shared memory a ring takes."""
     return _pixels_offset(spec.n_slots) + spec.n_slots * spec.slot_bytes

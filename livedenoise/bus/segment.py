@@ -138,6 +138,11 @@ def close_quietly(memory: shared_memory.SharedMemory) -> None:
         memory.close()
 
 
+def free_shared_memory() -> int | None:
+    """Return the bytes of shared memory left, None where it has no limit of its own."""
+    return shutil.disk_usage(_SHM_DIR).free if _SHM_DIR.is_dir() else None
+
+
 def require_room(size: int) -> None:
     """Refuse a segment that does not fit the shared memory left.
 
@@ -146,10 +151,8 @@ def require_room(size: int) -> None:
     BusError
         If it does not: both sizes are named.
     """
-    if not _SHM_DIR.is_dir():
-        return
-    free = shutil.disk_usage(_SHM_DIR).free
-    if size > free:
+    free = free_shared_memory()
+    if free is not None and size > free:
         raise BusError(
             f"a ring of {size >> 20} MiB does not fit the {free >> 20} MiB of shared memory free",
             "lower ring.memory_mb or enlarge the platform's shared memory",

@@ -164,9 +164,11 @@ class FrameWriter:
         self.table.abort(grant.slot)
         self._ring.set_generation(grant.slot, self.table.generation(grant.slot))
 
-    def drop(self) -> None:
-        """Count a captured frame that found no slot."""
+    def drop(self, seq: int | None = None, t_host_ns: int = 0) -> None:
+        """Count a captured frame that found no slot; its number is kept for a successor."""
         self.table.drop_full()
+        if seq is not None:
+            self._last_seq, self._last_host_ns = seq, t_host_ns
         self._leave_totals()
 
     def note_gap(self, first: int, last: int, reason: str) -> None:

@@ -7,7 +7,7 @@ within 2 % of the truth, and two histograms add up to the histogram of both.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import ceil, log
 
 import msgspec
@@ -156,3 +156,27 @@ def merged(hops: list[list[int]]) -> LatencySummary:
     for flat in hops:
         histogram.merge_wire(flat)
     return histogram.summary()
+
+
+def summed(views: Sequence[MetricsView]) -> MetricsView:
+    """Return counts, drops and hops of several processes together; gauges of the last one.
+
+    Raises
+    ------
+    ValueError
+        If a hop is not a histogram.
+    """
+    counts: Counter[str] = Counter()
+    dropped: Counter[str] = Counter()
+    hops: dict[str, LatencyHistogram] = {}
+    for view in views:
+        counts.update(view.counts)
+        dropped.update(view.dropped)
+        for name, flat in view.hops.items():
+            hops.setdefault(name, LatencyHistogram()).merge_wire(flat)
+    return MetricsView(
+        counts=dict(counts),
+        dropped=dict(dropped),
+        gauges=views[-1].gauges if views else {},
+        hops={name: hop.to_wire() for name, hop in hops.items()},
+    )

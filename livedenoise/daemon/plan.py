@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,16 @@ from livedenoise.core.frame import frame_nbytes
 ACQUIRE = "livedenoise.acquire.pump:AcquireStage"
 DENOISE = "livedenoise.denoise.serve:DenoiseStage"
 RECORD = "livedenoise.record.writer:RecordStage"
+VIEW = "livedenoise.view.stage:ViewStage"
+ENTRIES = {
+    "acquire": ACQUIRE,
+    "record": RECORD,
+    "denoise": DENOISE,
+    "record-clean": RECORD,
+    "view": VIEW,
+}
+KINDS = tuple(ENTRIES)
+"""Every kind of stage, in the order the stages of a line are brought up."""
 
 _DEFAULT_AGE_NS = 1_000_000_000
 _CLEAN_SHARE = 4
@@ -89,6 +100,12 @@ def clean_ring(config: Config, facts: CameraFacts) -> RingSpec:
     return ring_spec("clean", frame_bytes, memory_bytes=memory, max_slots=config.ring.max_slots)
 
 
+def denoises_all(config: Config, facts: CameraFacts) -> bool:
+    """Return whether the denoiser is owed every frame (a replay that waits for it)."""
+    policy = config.denoise.policy
+    return policy == "lossless" or (policy == "auto" and facts.prepared.lossless)
+
+
 def denoise_wiring(
     config: Config,
     facts: CameraFacts,
@@ -99,10 +116,11 @@ def denoise_wiring(
     clean: RingSpec,
     clean_endpoint: str,
     package: Path | None,
+    expect: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Return the settings of a denoise stage."""
+    """Return the settings of a denoise stage; ``expect`` names LOSSLESS readers still to come."""
     denoise, prepared = config.denoise, facts.prepared
-    lossless = denoise.policy == "lossless" or (denoise.policy == "auto" and prepared.lossless)
+    lossless = denoises_all(config, facts)
     period_ns = prepared.period_ns
     age_ns = int(period_ns * denoise.max_age_periods) or _DEFAULT_AGE_NS
     calibration = resolved.calibration
@@ -117,6 +135,7 @@ def denoise_wiring(
         "max_age_ns": age_ns,
         "late_ns": 2 * period_ns or _DEFAULT_AGE_NS,
         "max_failures": denoise.max_failures,
+        "expect": list(expect),
         "serving": {
             "engine": denoise.engine,
             "package": "" if package is None else str(package),
@@ -136,9 +155,16 @@ def denoise_wiring(
 
 
 def record_wiring(
-    config: Config, *, ring: RingSpec, endpoint: str, reader: str, stream: str, folder: Path
+    config: Config,
+    *,
+    ring: RingSpec,
+    endpoint: str,
+    reader: str,
+    stream: str,
+    folder: Path,
+    resume: bool = False,
 ) -> dict[str, Any]:
-    """Return the settings of a record stage."""
+    """Return the settings of a record stage; ``resume`` goes on in its predecessor's files."""
     return {
         "ring": msgspec.to_builtins(ring),
         "endpoint": endpoint,
@@ -147,4 +173,39 @@ def record_wiring(
         "folder": str(folder),
         "part_size_bytes": config.record.part_size_mb << 20,
         "fsync_every": config.record.fsync_every,
+        "resume": resume,
+    }
+
+
+def view_wiring(
+    config: Config,
+    index: int,
+    facts: CameraFacts,
+    constants: CameraConstants | None,
+    *,
+    raw: RingSpec,
+    raw_endpoint: str,
+    clean: RingSpec | None,
+    clean_endpoint: str,
+) -> dict[str, Any]:
+    """Return the settings of the view stage of the ``index``-th camera."""
+    view, share, prepared = config.view, config.share, facts.prepared
+    shared = share.enabled and share.frames != "none"
+    return {
+        "camera": facts.info.name,
+        "raw_ring": msgspec.to_builtins(raw),
+        "raw_endpoint": raw_endpoint,
+        "clean_ring": msgspec.to_builtins(clean),
+        "clean_endpoint": clean_endpoint,
+        "constants": msgspec.to_builtins(constants),
+        "quantum_efficiency": facts.info.quantum_efficiency,
+        "bit_depth": prepared.bit_depth,
+        "period_ns": prepared.period_ns,
+        "sample_hz": view.sample_hz,
+        "window": view.window,
+        "preview_px": view.preview_px,
+        "share_endpoint": f"tcp://{share.host}:{share.port + 1 + index}" if shared else "",
+        "share_frames": share.frames,
+        "share_max_hz": share.max_hz,
+        "share_keys": "" if share.keys is None else str(share.keys),
     }

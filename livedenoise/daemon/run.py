@@ -1,51 +1,49 @@
-"""The daemon: brings the stages of a run up in order, watches them, and ends them in order.
+"""The daemon: brings the stages of a run up in order, has them watched, and ends them in order.
 
 Start: rings, record, denoise, acquire last. Stop: acquire first, the others drain what is under
 way, and everything is finalised. A dead denoiser never stops the raw recording; a full disk never
-stops the live view.
+stops the live view; a killed process is replaced.
 """
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
 from livedenoise.bus import wire
-from livedenoise.bus.context import new_context
+from livedenoise.bus.context import Context, new_context
 from livedenoise.bus.control import ControlServer
 from livedenoise.bus.endpoints import Endpoints, remove_stale_endpoints
-from livedenoise.bus.ring import Ring
 from livedenoise.bus.segment import remove_stale
 from livedenoise.core.clock import now_ns
 from livedenoise.core.config import Config
 from livedenoise.core.errors import (
     EXIT_ABORTED,
-    EXIT_CAMERA,
-    EXIT_DENOISER,
     EXIT_INTERNAL,
     EXIT_OK,
     EXIT_RECORD,
-    CameraError,
-    ConfigError,
     LiveDenoiseError,
     RecordError,
 )
 from livedenoise.core.status import StatusSnapshot
-from livedenoise.daemon import plan
 from livedenoise.daemon.bring_up import BringUp
+from livedenoise.daemon.line import Line, LineSettings
 from livedenoise.daemon.options import RunOptions
+from livedenoise.daemon.outcome import Outcome
 from livedenoise.daemon.rates import Rates, status_snapshot
-from livedenoise.daemon.stages import StageHandle, Stages
+from livedenoise.daemon.remote import PREPARING, Remote, open_remote
+from livedenoise.daemon.results import stream_result
+from livedenoise.daemon.stages import Stages
 from livedenoise.daemon.summary import StreamResult, Summary, run_summary
+from livedenoise.daemon.supervisor import Supervisor
 from livedenoise.engines.package import resolve_model
 from livedenoise.record.run_folder import RunFolder, create_run_folder
-from livedenoise.record.sidecar import SIDECAR_NAME, FrameLine, SidecarReader
 
 _POLL_MS = 20
-_SEVERITY = (EXIT_RECORD, EXIT_CAMERA, EXIT_DENOISER, EXIT_INTERNAL)
 
 OnStatus = Callable[[StatusSnapshot], None]
 
@@ -68,17 +66,13 @@ class Daemon:
         self._options = options
         self._born_ns = now_ns()
         self._stop_requests = 0
-        self._errors: list[str] = []
-        self._notes: list[str] = []
-        self._codes: list[int] = []
-        self._facts: dict[str, plan.CameraFacts] = {}
-        self._rings: list[Ring] = []
-        self._told_dead: set[str] = set()
-        self._told_stalled: dict[str, int] = {}
+        self._outcome = Outcome()
+        self._lines: dict[str, Line] = {}
         self._draining = False
         self._given_up = ""
         self._rates = Rates()
         self._stages: Stages | None = None
+        self._remote: Remote | None = None
         self._started_ns = 0
         self._stopped_ns = 0
         self._progress: tuple[int, int] = (0, 0)
@@ -98,7 +92,8 @@ class Daemon:
         """Return the process ids of the stages by name (``kind.camera``), {} before they run."""
         if self._stages is None:
             return {}
-        return {name: handle.process.pid for name, handle in self._stages.handles.items()}
+        handles = list(self._stages.handles.items())
+        return {name: handle.process.pid for name, handle in handles}
 
     def request_stop(self) -> None:
         """Ask to stop: the first call drains, the second aborts and still finalises."""
@@ -109,38 +104,84 @@ class Daemon:
         remove_stale()
         remove_stale_endpoints()
         context = new_context()
-        with Endpoints() as endpoints:
+        with ExitStack() as stack:
+            stack.callback(context.term)
+            endpoints = stack.enter_context(Endpoints())
             server = ControlServer(context, endpoints.bind_to("control"))
+            stack.callback(server.close)
             stages = Stages(server, self._folder.path / "logs", self._config.status.report_ms)
             self._stages = stages
+            self._make_lines(stages, endpoints)
+            self._remote = stack.enter_context(self._open_remote(context, endpoints))
+            if self._remote.note:
+                self._outcome.note(self._remote.note)
             try:
-                bring_up = BringUp(self._config, stages, endpoints, self._folder, self._package)
-                self._facts, self._rings, self._notes = (
-                    bring_up.facts,
-                    bring_up.rings,
-                    bring_up.notes,
-                )
-                bring_up.spawn(self._options.frames)
-                bring_up.run(lambda: self._stop_requests > 0)
-                self._started_ns = now_ns()
+                self._bring_up(stages)
                 self._watch(stages, on_status)
             except LiveDenoiseError as error:
-                self._note_error(error)
+                self._outcome.error(error)
             finally:
                 self._shut_down(stages)
-                server.close()
-                context.term()
-        return self._finish(stages)
+            # Before it can no longer be found: whoever waits for the end then reads the summary.
+            return self._finish(stages)
+
+    def _open_remote(
+        self, context: Context, endpoints: Endpoints
+    ) -> AbstractContextManager[Remote]:
+        return open_remote(
+            context,
+            endpoints,
+            run_id=self._folder.run_id,
+            name=self._config.name,
+            run_dir=self._folder.path,
+        )
+
+    def _serve(self) -> None:
+        """Answer those who ask from outside."""
+        if self._remote is not None and self._stages is not None:
+            stages = self._stages
+            self._remote.serve(lambda: self._snapshot(stages), self._stop_from_outside)
+
+    def _stop_from_outside(self, abort: bool) -> None:
+        self._stop_requests = max(self._stop_requests, 2 if abort else 1)
+
+    def _make_lines(self, stages: Stages, endpoints: Endpoints) -> None:
+        settings = LineSettings(
+            config=self._config,
+            stages=stages,
+            endpoints=endpoints,
+            folder=self._folder,
+            package=self._package,
+            token=secrets.token_hex(16),
+        )
+        cameras = enumerate(self._config.camera)
+        self._lines = {camera.name: Line(camera, index, settings) for index, camera in cameras}
+
+    def _bring_up(self, stages: Stages) -> None:
+        bring_up = BringUp(
+            stages,
+            list(self._lines.values()),
+            self._folder.path / "logs",
+            stop_requested=lambda: self._stop_requests > 0,
+            serve=self._serve,
+        )
+        bring_up.spawn(self._options.frames)
+        bring_up.run()
+        self._started_ns = now_ns()
 
     def _watch(self, stages: Stages, on_status: OnStatus | None) -> None:
+        supervisor = Supervisor(
+            self._config, stages, self._lines, self._outcome, frames=self._options.frames
+        )
+        supervisor.begin()
         interval_ns = int(1e9 / self._config.status.refresh_hz)
         next_status_ns = 0
         self._progress = (0, now_ns())
-        while not all(handle.over for handle in stages.handles.values()):
+        while supervisor.lasting:
             stages.pump(_POLL_MS)
-            self._follow_deaths(stages)
-            self._follow_stalls(stages)
-            self._follow_stop(stages)
+            self._serve()
+            self._follow_stop(stages, supervisor)
+            supervisor.follow()
             if on_status is not None and now_ns() >= next_status_ns:
                 next_status_ns = now_ns() + interval_ns
                 on_status(self._snapshot(stages))
@@ -149,11 +190,12 @@ class Daemon:
         if on_status is not None:
             on_status(self._snapshot(stages))
 
-    def _follow_stop(self, stages: Stages) -> None:
+    def _follow_stop(self, stages: Stages, supervisor: Supervisor) -> None:
         seconds = self._options.seconds
         timed_out = seconds is not None and now_ns() - self._started_ns >= seconds * 1e9
         if (timed_out or self._stop_requests) and not self._stopped_ns:
             self._stopped_ns = now_ns()
+            supervisor.stopping = True
             for handle in stages.of_kind("acquire"):
                 stages.send(handle, wire.Stop(drain=True))
 
@@ -161,89 +203,24 @@ class Daemon:
         """Return whether to give up draining: asked twice, or nothing moved for too long."""
         if self._stop_requests > 1:
             self._given_up = "aborted"
-            self._codes.append(EXIT_ABORTED)
-            self._errors.append("aborted: frames under way were not waited for")
+            self._outcome.error("aborted: frames under way were not waited for", EXIT_ABORTED)
             return True
-        moved = sum(sum(_counts(handle).values()) for handle in stages.handles.values())
+        handles = list(stages.handles.values())
+        moved = sum(sum(handle.metrics.get("counts", {}).values()) for handle in handles)
         if moved != self._progress[0]:
             self._progress = (moved, now_ns())
         draining = bool(self._stopped_ns) or all(h.over for h in stages.of_kind("acquire"))
         if draining and not self._draining:
             # A slow camera may have been still for long before it was stopped.
             self._draining, self._progress = True, (moved, now_ns())
-        if draining and now_ns() - self._progress[1] > self._drain_limit_ns:
-            late = [handle.name for handle in stages.handles.values() if not handle.over]
+        limit_ns = int(self._config.status.drain_timeout_s * 1e9)
+        if draining and now_ns() - self._progress[1] > limit_ns:
+            late = [handle.name for handle in handles if not handle.over]
             self._given_up = "drain_timeout"
-            self._codes.append(EXIT_INTERNAL)
-            self._errors.append(f"still busy after the drain time-out: {', '.join(late)}")
+            text = f"still busy after the drain time-out: {', '.join(late)}"
+            self._outcome.error(text, EXIT_INTERNAL)
             return True
         return False
-
-    def _follow_deaths(self, stages: Stages) -> None:
-        """Tell the others about a stage that failed, once."""
-        for handle in list(stages.handles.values()):
-            if handle.failed is None or handle.name in self._told_dead:
-                continue
-            self._told_dead.add(handle.name)
-            self._note_error(handle.failed, handle.failure_code)
-            upstream, readers = _NEIGHBOURS[handle.kind]
-            source = stages.get(upstream, handle.camera) if upstream else None
-            if source is not None:
-                stages.send(source, wire.ReaderGone(reader=handle.kind))
-            for kind in readers:
-                reader = stages.get(kind, handle.camera)
-                if reader is not None:
-                    stages.send(reader, wire.Stop(drain=True))
-
-    def _follow_stalls(self, stages: Stages) -> None:
-        """Stop a camera that delivers nothing, kill a denoiser that hangs, report a slow disk."""
-        for handle in stages.handles.values():
-            # Before the start no loop moves, however long a camera takes to get ready.
-            moved_ns = max(handle.t_step_ns, handle.busy_until_ns, self._started_ns)
-            idle_s = (now_ns() - moved_ns) * 1e-9
-            if handle.over:
-                continue
-            if handle.name in self._told_stalled:
-                self._end_stalled_camera(handle)
-            elif idle_s >= self._stall_limit_s(handle):
-                self._told_stalled[handle.name] = now_ns()
-                self._on_stall(stages, handle, idle_s)
-
-    def _on_stall(self, stages: Stages, handle: StageHandle, idle_s: float) -> None:
-        if handle.kind == "acquire":
-            self._note_error(
-                CameraError(
-                    f"camera {handle.camera}: no frame for {idle_s:.1f} s",
-                    "check the camera; status.stall_timeout_s sets how long is waited",
-                )
-            )
-            # Only this one: other cameras go on, and are stopped like any other run.
-            stages.send(handle, wire.Stop(drain=True))
-        elif handle.kind == "denoise":
-            self._errors.append(f"stage {handle.name} has not moved for {idle_s:.1f} s: killed")
-            handle.process.kill()
-        else:
-            self._notes.append(f"stage {handle.name} had not moved for {idle_s:.1f} s")
-
-    def _end_stalled_camera(self, handle: StageHandle) -> None:
-        """Kill a camera that does not come back from its stop either: its readers then drain."""
-        waited_ns = now_ns() - max(self._told_stalled[handle.name], handle.t_step_ns)
-        if handle.kind == "acquire" and waited_ns > self._drain_limit_ns:
-            handle.process.kill()
-
-    @property
-    def _drain_limit_ns(self) -> int:
-        return int(self._config.status.drain_timeout_s * 1e9)
-
-    def _stall_limit_s(self, handle: StageHandle) -> float:
-        limit_s = self._config.status.stall_timeout_s
-        if handle.kind != "acquire":
-            return limit_s
-        prepared = self._facts[handle.camera].prepared
-        if prepared.lossless:
-            # It waits for the slowest reader, however long that takes.
-            return float("inf")
-        return limit_s + 3e-9 * prepared.period_ns + 1e-6 * prepared.exposure_us
 
     def _shut_down(self, stages: Stages) -> None:
         for handle in stages.handles.values():
@@ -251,9 +228,10 @@ class Daemon:
         deadline_ns = now_ns() + 2_000_000_000
         while now_ns() < deadline_ns and any(not h.over for h in stages.handles.values()):
             stages.pump(_POLL_MS)
+            self._serve()
         stages.end_all()
-        for ring in self._rings:
-            ring.close()
+        for line in self._lines.values():
+            line.close()
         self._note_unclean_ends(stages)
 
     def _note_unclean_ends(self, stages: Stages) -> None:
@@ -262,47 +240,62 @@ class Daemon:
             code = handle.process.exit_code()
             if handle.finished and code:
                 log = handle.process.log_path
-                self._notes.append(f"stage {handle.name} ended uncleanly (exit code {code}): {log}")
+                self._outcome.note(f"stage {handle.name} ended uncleanly (exit code {code}): {log}")
 
-    def _note_error(self, error: LiveDenoiseError, code: int | None = None) -> None:
-        self._errors.append(str(error))
-        self._codes.append(error.exit_code if code is None else code)
+    def _notes(self) -> list[str]:
+        found = [note for line in self._lines.values() for note in line.notes]
+        return [*found, *self._outcome.notes]
 
     def _snapshot(self, stages: Stages) -> StatusSnapshot:
         return status_snapshot(
             self._config,
             self._options,
             stages,
-            self._facts,
+            {name: line.facts for name, line in self._lines.items() if line.facts is not None},
             self._rates,
             run_dir=str(self._folder.path),
-            elapsed_s=(now_ns() - self._started_ns) * 1e-9,
-            state="draining" if self._stopped_ns else "running",
-            errors=tuple(self._errors),
-            notes=tuple(self._notes),
+            elapsed_s=(now_ns() - self._started_ns) * 1e-9 if self._started_ns else 0.0,
+            state=self._state(),
+            errors=tuple(self._outcome.errors),
+            notes=tuple(self._notes()),
         )
 
+    def _state(self) -> str:
+        if not self._started_ns:
+            return PREPARING
+        return "draining" if self._draining or self._stopped_ns else "running"
+
     def _finish(self, stages: Stages) -> Summary:
+        results = [
+            stream_result(line, stages, self._folder, self._given_up)
+            for line in self._lines.values()
+        ]
+        self._note_unreadable(results)
         first_ns = [
             gauge
-            for handle in stages.of_kind("denoise")
-            if (gauge := handle.metrics.get("gauges", {}).get("first_denoised_ns"))
+            for line in self._lines.values()
+            for handle in (*stages.past("denoise", line.name), line.get("denoise"))
+            if handle and (gauge := handle.metrics.get("gauges", {}).get("first_denoised_ns"))
         ]
-        code = next((c for c in (EXIT_ABORTED, *_SEVERITY) if c in self._codes), None)
-        if code is None:
-            code = self._codes[0] if self._codes else EXIT_OK
-        started_ns = self._started_ns or now_ns()
         summary = run_summary(
-            [self._result(stages, camera.name) for camera in self._config.camera],
-            seconds=(now_ns() - started_ns) * 1e-9,
+            results,
+            seconds=(now_ns() - (self._started_ns or now_ns())) * 1e-9,
             run_dir=str(self._folder.path),
-            exit_code=code,
-            errors=self._errors,
-            notes=self._notes,
+            exit_code=self._outcome.exit_code,
+            errors=self._outcome.errors,
+            notes=self._notes(),
             first_denoised_s=(min(first_ns) - self._born_ns) * 1e-9 if first_ns else -1.0,
             first_denoised_ns=int(min(first_ns)) if first_ns else -1,
+            incidents=self._outcome.incidents,
         )
         return self._written(summary)
+
+    def _note_unreadable(self, results: list[StreamResult]) -> None:
+        for result in results:
+            for metrics in (result.record_metrics, result.clean_metrics):
+                if "unreadable" in metrics:
+                    text = f"{metrics['unreadable']}: what was recorded cannot be counted"
+                    self._outcome.error(text, EXIT_RECORD)
 
     def _written(self, summary: Summary) -> Summary:
         """Leave the summary in the run folder; what was counted is not lost with a full disk."""
@@ -316,54 +309,3 @@ class Daemon:
             if summary.exit_code != EXIT_ABORTED:
                 summary.exit_code = EXIT_RECORD
         return summary
-
-    def _result(self, stages: Stages, camera: str) -> StreamResult:
-        acquire, denoise = stages.get("acquire", camera), stages.get("denoise", camera)
-        record, clean = stages.get("record", camera), stages.get("record-clean", camera)
-        return StreamResult(
-            camera=camera,
-            acquire=acquire.facts if acquire else {},
-            acquire_metrics=acquire.metrics if acquire else {},
-            denoise=denoise.facts if denoise else {},
-            denoise_metrics=denoise.metrics if denoise else {},
-            record_metrics=self._recorded(record, "raw"),
-            clean_metrics=self._recorded(clean, "clean"),
-            recording=record is not None,
-            denoising=denoise is not None,
-            record_failed=self._why_unfinished(record, "recorder_failed"),
-            denoise_failed=self._why_unfinished(denoise, "denoiser_failed"),
-        )
-
-    def _recorded(self, handle: StageHandle | None, stream: str) -> dict[str, Any]:
-        """Return a recorder's metrics; of one that died without a word, what its file says."""
-        if handle is None:
-            return {}
-        sidecar = self._folder.stream_folder(stream, handle.camera) / SIDECAR_NAME
-        if handle.facts or not sidecar.is_file():
-            return handle.metrics
-        try:
-            frames = sum(isinstance(line, FrameLine) for line in SidecarReader(sidecar))
-        except ConfigError as error:
-            self._errors.append(f"what {handle.name} recorded cannot be counted: {error}")
-            return handle.metrics
-        return {**handle.metrics, "counts": {**_counts(handle), "recorded": frames}}
-
-    def _why_unfinished(self, handle: StageHandle | None, failed: str) -> str:
-        """Return the known cause of frames a stage never took; empty when it took all."""
-        if handle is not None and handle.failed is not None:
-            return failed
-        return self._given_up
-
-
-_NEIGHBOURS: dict[str, tuple[str, tuple[str, ...]]] = {
-    "acquire": ("", ("record", "denoise")),
-    "denoise": ("acquire", ("record-clean",)),
-    "record": ("acquire", ()),
-    "record-clean": ("denoise", ()),
-}
-"""For each kind: whose reader it is, and which kinds read from it."""
-
-
-def _counts(handle: StageHandle) -> dict[str, int]:
-    counts: dict[str, int] = handle.metrics.get("counts", {})
-    return counts

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from livedenoise.core.errors import (
     EXIT_RECORD,
     StageError,
 )
+from livedenoise.core.metrics import MetricsView, metrics_from_wire, summed
 from livedenoise.supervise.child import ChildSpec
 from livedenoise.supervise.process import StageProcess
 
@@ -37,8 +39,23 @@ class StageHandle(msgspec.Struct, kw_only=True):
     facts: dict[str, Any] = {}
     finished: bool = False
     failed: StageError | None = None
+    t_born_ns: int = 0
     t_step_ns: int = 0
+    t_heard_ns: int = 0
     busy_until_ns: int = 0
+    restarts: int = 0
+    configured: bool = False
+    silent_death: bool = False
+    hopeless: bool = False
+
+    @property
+    def state(self) -> str:
+        """Return what it is doing, in the words of ``core.status.StageStatus``."""
+        if self.over:
+            return "finished" if self.finished else "dead"
+        if self.ready is None:
+            return "restarting" if self.restarts else "starting"
+        return "running"
 
     @property
     def over(self) -> bool:
@@ -62,12 +79,19 @@ class Stages:
         self._log_folder = log_folder
         self._report_ms = report_ms
         self.handles: dict[str, StageHandle] = {}
+        self._past: dict[str, list[StageHandle]] = {}
 
     def spawn(
         self, kind: str, camera: str, entry: str, settings: dict[str, Any], token: str
     ) -> StageHandle:
-        """Start a stage process; its control identity contains the unguessable ``token``."""
+        """Start a stage process; its control identity contains the unguessable ``token``.
+
+        A stage of that name becomes its predecessor: what it did stays in ``totals``.
+        """
         name = f"{kind}.{camera}"
+        past = self._past.setdefault(name, [])
+        if name in self.handles:
+            past.append(self.handles[name])
         identity = f"{name}-{token}"
         self._server.expect(name, identity)
         spec = ChildSpec(
@@ -79,8 +103,10 @@ class Stages:
             settings=settings,
         )
         process = StageProcess(spec, self._log_folder / f"{name}.log")
-        handle = StageHandle(name=name, kind=kind, camera=camera, process=process)
-        handle.t_step_ns = now_ns()
+        handle = StageHandle(
+            name=name, kind=kind, camera=camera, process=process, restarts=len(past)
+        )
+        handle.t_born_ns = handle.t_step_ns = handle.t_heard_ns = now_ns()
         self.handles[name] = handle
         return handle
 
@@ -92,9 +118,24 @@ class Stages:
         """Return the stages of one kind."""
         return [handle for handle in self.handles.values() if handle.kind == kind]
 
+    def past(self, kind: str, camera: str) -> list[StageHandle]:
+        """Return a stage's predecessors, oldest first."""
+        return self._past.get(f"{kind}.{camera}", [])
+
+    def totals(self, kind: str, camera: str) -> MetricsView:
+        """Return a stage's counts, drops and hops over all its processes; gauges of the last."""
+        handle = self.get(kind, camera)
+        every = [*self.past(kind, camera), *([] if handle is None else [handle])]
+        return summed([metrics_from_wire(one.metrics) for one in every])
+
+    def restarts(self) -> dict[str, int]:
+        """Return how often each stage was replaced, without those that never were."""
+        return {name: handle.restarts for name, handle in self.handles.items() if handle.restarts}
+
     def send(self, handle: StageHandle, message: wire.Message) -> None:
         """Send an order, unless the stage is over."""
         if not handle.over:
+            handle.configured = handle.configured or isinstance(message, wire.Configure)
             self._server.send(handle.name, message)
 
     def pump(self, timeout_ms: int) -> None:
@@ -107,6 +148,10 @@ class Stages:
             if not handle.over and handle.process.exit_code() is not None:
                 self._on_death(handle)
 
+    def end(self, handle: StageHandle) -> None:
+        """Make sure a stage's process is gone."""
+        handle.process.end()
+
     def end_all(self) -> None:
         """Wait for the finished, end the rest; afterwards no child is left."""
         deadline_ns = now_ns() + int(_LINGER_S * 1e9)
@@ -116,6 +161,7 @@ class Stages:
             handle.process.end()
 
     def _on_message(self, handle: StageHandle, message: wire.AnyMessage) -> None:
+        handle.t_heard_ns = now_ns()
         match message:
             case wire.StageInfo(facts=facts):
                 handle.info = facts
@@ -141,7 +187,18 @@ class Stages:
             return
         code = handle.process.exit_code()
         handle.failed = StageError(
-            f"stage {handle.name} ended without a word (exit code {code})",
+            f"stage {handle.name} ended without a word ({_how(code)})",
             EXIT_INTERNAL,
             f"its log: {handle.process.log_path}\n{handle.process.log_tail()}",
         )
+        handle.silent_death = True
+
+
+def _how(code: int | None) -> str:
+    """Return how a process ended, in words."""
+    if code is None or code >= 0:
+        return f"exit code {code}"
+    try:
+        return f"signal {signal.Signals(-code).name}"
+    except ValueError:
+        return f"signal {-code}"

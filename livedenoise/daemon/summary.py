@@ -22,10 +22,11 @@ from livedenoise.core.metrics import (
 
 
 class StreamResult(msgspec.Struct, kw_only=True):
-    """Final metrics and facts of one camera's stages, as they were sent; empty when none came.
+    """Final metrics and facts of one camera's stages, over all their processes; empty when none.
 
-    ``record_failed`` and ``denoise_failed`` name the known cause of frames a stage never took:
-    its death, or that the run was given up.
+    ``record_failed`` and ``denoise_failed`` name the known cause of frames a stage never took: its
+    death, or that the run was given up. ``restarts`` counts replaced processes by kind;
+    ``acquire_died`` says that the camera's last process was killed and not replaced.
     """
 
     camera: str
@@ -39,6 +40,22 @@ class StreamResult(msgspec.Struct, kw_only=True):
     denoising: bool = False
     record_failed: str = ""
     denoise_failed: str = ""
+    restarts: dict[str, int] = {}
+    acquire_died: bool = False
+
+
+class Incident(msgspec.Struct, kw_only=True):
+    """A stage process that died or hung, ``at_s`` after the start.
+
+    ``ready_after_s`` is when its successor was ready, counted from the death; -1 when it was not
+    replaced.
+    """
+
+    stage: str
+    what: str
+    at_s: float
+    pid: int
+    ready_after_s: float = -1.0
 
 
 class StreamSummary(msgspec.Struct, kw_only=True):
@@ -61,6 +78,7 @@ class StreamSummary(msgspec.Struct, kw_only=True):
     conserved: bool
     engine: dict[str, Any]
     constants: dict[str, Any]
+    restarts: dict[str, int]
 
 
 class Summary(msgspec.Struct, kw_only=True):
@@ -95,6 +113,8 @@ class Summary(msgspec.Struct, kw_only=True):
     notes: list[str]
     first_denoised_s: float
     first_denoised_ns: int
+    restarts: dict[str, int]
+    incidents: list[Incident]
     streams: list[StreamSummary]
 
 
@@ -108,7 +128,7 @@ def stream_summary(result: StreamResult, seconds: float) -> StreamSummary:
     published = int(facts.get("published", acquire.count("published")))
     recorded = record.count("recorded")
     dropped: dict[str, dict[str, int]] = {}
-    _put(dropped, "acquire", acquire.dropped)
+    _put(dropped, "acquire", _acquire_drops(facts, acquire.dropped))
     _put(dropped, "record", _record_drops(result, published, recorded))
     skipped = _skips(result, published)
     _put(dropped, "denoise", skipped)
@@ -133,6 +153,7 @@ def stream_summary(result: StreamResult, seconds: float) -> StreamSummary:
         conserved=_conserved(result, captured, published, recorded, done + sum(skipped.values())),
         engine=(result.denoise.get("serving") or {}).get("engine") or {},
         constants=(result.denoise.get("serving") or {}).get("constants") or {},
+        restarts=result.restarts,
     )
 
 
@@ -146,6 +167,7 @@ def run_summary(
     notes: list[str],
     first_denoised_s: float,
     first_denoised_ns: int,
+    incidents: Sequence[Incident] = (),
 ) -> Summary:
     """Return the totals of a run."""
     streams = [stream_summary(result, seconds) for result in results]
@@ -181,6 +203,8 @@ def run_summary(
         notes=notes,
         first_denoised_s=first_denoised_s,
         first_denoised_ns=first_denoised_ns,
+        restarts=_restarts(streams),
+        incidents=list(incidents),
         streams=streams,
     )
 
@@ -195,13 +219,34 @@ def _put(dropped: dict[str, dict[str, int]], stage: str, reasons: dict[str, int]
         dropped[stage] = found
 
 
+def _restarts(streams: Sequence[StreamSummary]) -> dict[str, int]:
+    total: Counter[str] = Counter()
+    for stream in streams:
+        total.update(stream.restarts)
+    return dict(total)
+
+
+def _acquire_drops(facts: dict[str, Any], reported: dict[str, int]) -> dict[str, int]:
+    """Frames that found no slot; those a killed process dropped after its last report included."""
+    unreported = int(facts.get("dropped_full", 0)) - sum(reported.values())
+    if unreported <= 0:
+        return reported
+    return reported | {"ring_full": reported.get("ring_full", 0) + unreported}
+
+
 def _record_drops(result: StreamResult, published: int, recorded: int) -> dict[str, int]:
     """Frames the recorder did not write, only where a known cause explains them."""
     if not result.recording:
         return {"recording_off": published}
-    if result.record_failed:
-        return {result.record_failed: published - recorded}
-    return {}
+    cause = result.record_failed or _camera_cause(result)
+    return {cause: published - recorded} if cause else {}
+
+
+def _camera_cause(result: StreamResult) -> str:
+    """Return why frames of a killed camera process may have been told to nobody."""
+    if result.acquire_died:
+        return "camera_died"
+    return "camera_restarted" if result.restarts.get("acquire") else ""
 
 
 def _skips(result: StreamResult, published: int) -> dict[str, int]:
@@ -209,12 +254,26 @@ def _skips(result: StreamResult, published: int) -> dict[str, int]:
     if not result.denoising:
         return {"denoiser_off": published}
     denoise = metrics_from_wire(result.denoise_metrics)
-    skipped = dict(result.denoise.get("skipped", denoise.dropped))
-    if result.denoise_failed:
-        taken = denoise.count("denoised") + denoise.count("passthrough") + sum(skipped.values())
-        left = max(0, published - taken)
-        skipped[result.denoise_failed] = skipped.get(result.denoise_failed, 0) + left
+    skipped = dict(denoise.dropped)
+    taken = denoise.count("denoised") + denoise.count("passthrough") + sum(skipped.values())
+    left = published - taken
+    cause = _untaken_cause(result, left) if left > 0 else ""
+    if cause:
+        skipped[cause] = skipped.get(cause, 0) + left
     return skipped
+
+
+def _untaken_cause(result: StreamResult, left: int) -> str:
+    """Return why the denoiser never saw the ``left`` frames; empty when nothing explains them."""
+    if result.denoise_failed:
+        return result.denoise_failed
+    if result.restarts.get("denoise"):
+        return "denoiser_restarted"
+    undelivered = result.acquire.get("undelivered", {}).get("denoise", 0)
+    if undelivered >= left:
+        # Headers that found the reader's socket full: the raw writer counts them.
+        return "undelivered"
+    return _camera_cause(result)
 
 
 def _conserved(
@@ -273,6 +332,11 @@ def summary_lines(summary: Summary) -> list[tuple[str, str]]:
         ("data", f"{summary.mb_per_s:.1f} MB/s raw"),
         ("engine", f"{summary.engine} {summary.precision} {summary.model}".strip()),
         ("camera constants", "; ".join(constants) or "none used"),
+        ("replaced", _restart_text(summary.restarts)),
         ("all accounted for", "yes" if summary.conserved else "NO: see summary.json"),
         ("run folder", summary.run_dir),
     ]
+
+
+def _restart_text(restarts: dict[str, int]) -> str:
+    return ", ".join(f"{kind} {count} times" for kind, count in restarts.items()) or "no process"

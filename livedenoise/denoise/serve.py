@@ -17,7 +17,8 @@ import numpy as np
 from livedenoise.bus import wire
 from livedenoise.bus.backlog import Latest, Lossless, Policy
 from livedenoise.bus.context import new_context
-from livedenoise.bus.reader import FrameReader, Received
+from livedenoise.bus.followed import FollowedStream
+from livedenoise.bus.reader import Received
 from livedenoise.bus.ring import Ring, RingSpec
 from livedenoise.bus.slots import Grant
 from livedenoise.bus.writer import FrameWriter
@@ -27,6 +28,7 @@ from livedenoise.core.errors import BusError, DenoiseError, EngineDeadError
 from livedenoise.core.frame import Frame, FrameFlags, FrameHeader
 from livedenoise.core.log import get_logger
 from livedenoise.core.metrics import StageMetrics
+from livedenoise.denoise.gaps import CleanGaps
 from livedenoise.denoise.serving import Serving, ServingSettings
 from livedenoise.supervise.stage import Pulse, no_pulse
 
@@ -54,6 +56,7 @@ class DenoiseWiring(msgspec.Struct, frozen=True, kw_only=True):
     late_ns: int
     max_failures: int
     serving: ServingSettings
+    expect: tuple[str, ...] = ()
 
 
 class _InFlight(msgspec.Struct, frozen=True):
@@ -70,11 +73,12 @@ class DenoiseStage:
         self._context = new_context()
         self._metrics = StageMetrics()
         self._wiring: DenoiseWiring | None = None
-        self._rings: list[Ring] = []
-        self._reader: FrameReader | None = None
+        self._clean_ring: Ring | None = None
+        self._raw: FollowedStream | None = None
         self._writer: FrameWriter | None = None
         self._serving: Serving | None = None
         self._flight: deque[_InFlight] = deque()
+        self._gaps = CleanGaps()
         self._last_seq = -1
         self._failures = 0
         self._pulse: Pulse = no_pulse
@@ -94,18 +98,15 @@ class DenoiseStage:
         wiring = msgspec.convert(settings, DenoiseWiring)
         self._wiring = wiring
         self._serving = Serving(wiring.serving)
-        raw, clean = Ring.attach(wiring.raw_ring), Ring.attach(wiring.clean_ring)
-        self._rings = [raw, clean]
-        policy: Policy = Lossless()
-        if not wiring.lossless:
-            policy = Latest(wiring.max_backlog, wiring.max_age_ns)
-        self._reader = FrameReader(raw, self._context, wiring.raw_endpoint, "denoise", policy)
-        self._reader.attach(_ATTACH_S)
+        self._raw = FollowedStream(self._context, "denoise", lambda: _policy(wiring))
+        self._raw.open(wiring.raw_ring, wiring.raw_endpoint, _ATTACH_S)
+        self._clean_ring = Ring.attach(wiring.clean_ring)
         self._writer = FrameWriter(
-            clean,
+            self._clean_ring,
             self._context,
             wiring.clean_endpoint,
             lease_timeout_ns=wiring.lease_timeout_ns,
+            expect=wiring.expect,
         )
         return {"endpoint": self._writer.endpoint, "serving": self._serving.facts()}
 
@@ -133,14 +134,18 @@ class DenoiseStage:
             if done is not None:
                 self._finish(self._flight.popleft(), done)
         elif not submitted and self._stream_over():
+            self._note_gaps(None)
             self._live_writer.end()
             self._ended = True
         return True
 
     def on_order(self, message: wire.AnyMessage) -> None:
-        """Forget readers whose process died."""
-        if isinstance(message, wire.ReaderGone):
-            self._metrics.counts["forgiven"] += self._live_writer.reader_gone(message.reader)
+        """Forget readers whose process died; follow the camera's new process."""
+        match message:
+            case wire.ReaderGone(reader=reader):
+                self._metrics.counts["forgiven"] += self._live_writer.reader_gone(reader)
+            case wire.Reattach(stream="raw"):
+                self._live_raw.replace(message)
 
     def request_stop(self, *, drain: bool) -> None:
         """End after what has arrived (the stream's writer may be dead), or at once."""
@@ -149,32 +154,27 @@ class DenoiseStage:
 
     def metrics(self) -> dict[str, Any]:
         """Return counts, drops and hops."""
-        if self._reader is not None:
-            self._metrics.gauges["backlog"] = self._reader.backlog
-            self._metrics.counts["received"] = self._reader.received
+        if self._raw is not None:
+            self._metrics.gauges["backlog"] = self._raw.backlog
+            self._metrics.counts["received"] = self._raw.received
             skipped = sum(self._skipped_by_reason().values())
             self._metrics.counts["skipped"] = skipped
         if self._writer is not None:
             table = self._writer.table
             self._metrics.gauges["clean_ring_fill"] = table.owed / table.n_slots
         snapshot = self._metrics.snapshot()
-        return snapshot | {"dropped": self._skipped_by_reason()}
+        serving = {} if self._serving is None else self._serving.facts()
+        return snapshot | {"dropped": self._skipped_by_reason(), "serving": serving}
 
     def facts(self) -> dict[str, Any]:
         """Return the totals the summary checks."""
-        counts, reader = self._metrics.counts, self._reader
-        if reader is None or self._serving is None:
+        counts = self._metrics.counts
+        if self._raw is None or self._serving is None:
             return {}
-        skipped = self._skipped_by_reason()
-        done = counts["denoised"] + counts["passthrough"] + sum(skipped.values())
-        if reader.published is not None and reader.published > done:
-            # Headers that found the socket full: the raw writer counts them as undelivered.
-            skipped["undelivered"] = reader.published - done
         return {
-            "published": -1 if reader.published is None else reader.published,
             "denoised": counts["denoised"],
             "passthrough": counts["passthrough"],
-            "skipped": skipped,
+            "skipped": self._skipped_by_reason(),
             "serving": self._serving.facts(),
         }
 
@@ -182,21 +182,20 @@ class DenoiseStage:
         """Release engine, sockets and rings."""
         if self._serving is not None:
             self._serving.close()
-        for end in (self._reader, self._writer):
-            if end is not None:
-                end.close()
-        for ring in self._rings:
-            ring.close()
+        for part in (self._raw, self._writer, self._clean_ring):
+            if part is not None:
+                part.close()
         self._context.term()
 
     def _skipped_by_reason(self) -> dict[str, int]:
         reasons = self._metrics.dropped.copy()
-        if self._reader is not None:
-            reasons.update(self._reader.skipped)
+        if self._raw is not None:
+            reasons.update(self._raw.skipped)
         return {reason: count for reason, count in reasons.items() if count}
 
     def _stream_over(self) -> bool:
-        return self._live_reader.ended or (self._drain and self._live_reader.backlog == 0)
+        raw = self._live_raw
+        return raw.ended or (self._drain and raw.backlog == 0)
 
     def _fill(self) -> bool:
         """Submit frames until the engine is full or none waits; True when any was taken."""
@@ -204,12 +203,18 @@ class DenoiseStage:
         while len(self._flight) < self._live_serving.in_flight:
             self._live_writer.service(0)
             idle = not taken and not self._flight
-            frame = self._live_reader.read(_IDLE_S if idle else 0)
+            reattached = self._live_raw.reattached
+            frame = self._live_raw.read(_IDLE_S if idle else 0, may_switch=not self._flight)
+            if self._live_raw.reattached != reattached:
+                self._gaps.seam(self._live_raw.reason)
+                self._last_seq = -1
             if isinstance(frame, wire.Gap):
+                self._gaps.lost(frame.first, frame.last, frame.reason)
                 continue
             if frame is None:
                 return taken
             taken = True
+            self._gaps.took(frame.header.seq)
             self._submit(frame)
         return taken
 
@@ -222,8 +227,10 @@ class DenoiseStage:
             serving.change(header)
         slot = self._clean_slot(header)
         if slot is None:
-            self._live_reader.release(frame)
-            self._metrics.dropped["aborted" if self._abort else "clean_ring_full"] += 1
+            self._live_raw.release(frame)
+            reason = "aborted" if self._abort else "clean_ring_full"
+            self._metrics.dropped[reason] += 1
+            self._gaps.lost(header.seq, header.seq, reason)
             return
         flight = _InFlight(frame, *slot)
         if not serving.ready:
@@ -293,10 +300,13 @@ class DenoiseStage:
         )
 
     def _publish(self, flight: _InFlight, flags: FrameFlags, done: Done) -> None:
-        if not self._live_reader.release(flight.frame):
+        seq = flight.frame.header.seq
+        if not self._live_raw.release(flight.frame):
             self._live_writer.abort(flight.grant)
             self._metrics.dropped["torn"] += 1
+            self._gaps.lost(seq, seq, "torn")
             return
+        self._note_gaps(seq)
         header = self._clean_header(flight, flags, done)
         self._live_writer.publish(flight.grant, header)
         self._metrics.gauges["last_publish_ns"] = header.t_publish_ns
@@ -305,6 +315,11 @@ class DenoiseStage:
             self._count_hops(header)
         else:
             self._metrics.counts["passthrough"] += 1
+
+    def _note_gaps(self, before: int | None) -> None:
+        """Tell the clean stream's readers what is missing before frame ``before`` (None: all)."""
+        for gap in self._gaps.take(before):
+            self._live_writer.note_gap(gap.first, gap.last, gap.reason)
 
     def _clean_header(self, flight: _InFlight, flags: FrameFlags, done: Done) -> FrameHeader:
         raw, wiring, moment = flight.frame.header, self._live_wiring, now_ns()
@@ -337,8 +352,8 @@ class DenoiseStage:
         return _configured(self._wiring)
 
     @property
-    def _live_reader(self) -> FrameReader:
-        return _configured(self._reader)
+    def _live_raw(self) -> FollowedStream:
+        return _configured(self._raw)
 
     @property
     def _live_writer(self) -> FrameWriter:
@@ -347,6 +362,10 @@ class DenoiseStage:
     @property
     def _live_serving(self) -> Serving:
         return _configured(self._serving)
+
+
+def _policy(wiring: DenoiseWiring) -> Policy:
+    return Lossless() if wiring.lossless else Latest(wiring.max_backlog, wiring.max_age_ns)
 
 
 def _configured(part: T | None) -> T:

@@ -41,6 +41,7 @@ def small_config(
         | (denoise or {}),
         "record": record or {},
         "status": {"report_ms": 50, "drain_timeout_s": 10.0},
+        "view": {"enabled": False},
         **sections,
     }
     return parse_config(data, "test")

@@ -10,12 +10,14 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 import tifffile
 from waiting import wait_until
 
+from livedenoise.daemon.summary import Summary
 from livedenoise.testing.live import LiveRun, small_config
 
 Start = Callable[..., LiveRun]
@@ -32,40 +34,131 @@ def raw_pages(run_dir: str) -> int:
     return pages
 
 
-def test_sigkill_of_the_denoiser_leaves_raw_recording_untouched(start: Start) -> None:
-    run = start(frames=200)
+KINDS = ("acquire", "denoise", "record", "record-clean")
+
+
+def lines_of(run_dir: str, stream: str, kind: str) -> list[dict[str, Any]]:
+    """Return the lines of one kind of a stream's sidecar."""
+    sidecar = Path(run_dir) / stream / "sim" / "frames.jsonl"
+    lines = [json.loads(line) for line in sidecar.read_text().splitlines()]
+    return [line for line in lines if line["kind"] == kind]
+
+
+def pixels_of(run_dir: str, stream: str) -> dict[int, bytes]:
+    """Return the pixels of every acknowledged frame, read where the sidecar says they are."""
+    folder = Path(run_dir) / stream / "sim"
+    found = {}
+    for line in lines_of(run_dir, stream, "frame"):
+        with (folder / f"part-{line['part']:04d}.tif").open("rb") as part:
+            part.seek(line["offset"])
+            found[line["seq"]] = part.read(64 * 48 * 2)
+    return found
+
+
+def check_streams(summary: Summary) -> None:
+    """Check that each stream has every number once, as a frame or in a gap, and honest pixels."""
+    for stream in ("raw", "clean"):
+        frames = [line["seq"] for line in lines_of(summary.run_dir, stream, "frame")]
+        gaps = [
+            seq
+            for line in lines_of(summary.run_dir, stream, "gap")
+            for seq in range(line["first"], line["last"] + 1)
+        ]
+        assert frames == sorted(frames)
+        assert sorted(frames + gaps) == list(range(max(frames) + 1)), stream
+    raw, clean = pixels_of(summary.run_dir, "raw"), pixels_of(summary.run_dir, "clean")
+    # The identity engine: what is under one number in both streams is one image.
+    assert all(raw[seq] == pixels for seq, pixels in clean.items() if seq in raw)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("blow", ["SIGKILL", "SIGSTOP"])
+def test_a_stage_that_is_killed_or_hangs_is_replaced_and_nothing_acknowledged_is_lost(
+    start: Start, kind: str, blow: str
+) -> None:
+    config = small_config(
+        record={"raw": True, "clean": True},
+        supervise={"silence_s": 0.4},
+        ring={"memory_mb": 16, "max_slots": 1024},
+    )
+    run = start(config)
+    run.until(lambda s: s.streams[0].denoised > 20 and s.streams[0].recorded > 20)
+    victim = run.daemon.stage_pids()[f"{kind}.sim"]
+    os.kill(victim, getattr(signal, blow))
+    wait_until(lambda: run.daemon.stage_pids()[f"{kind}.sim"] != victim, 10.0)
+    before = run.snapshots[-1].streams[0]
+    run.until(
+        lambda s: (
+            s.streams[0].denoised > before.denoised + 60
+            and s.streams[0].captured > before.captured + 60
+        )
+    )
+    run.daemon.request_stop()
+    summary = run.result()
+    assert summary.exit_code == 0, summary.errors
+    assert summary.restarts == {kind: 1}
+    assert summary.conserved
+    assert len(summary.incidents) == 1
+    assert summary.incidents[0].ready_after_s > 0
+    told = sum(summary.dropped.get("record", {}).values())
+    assert told <= 2 * (kind == "acquire"), "only what a killed camera process had told nobody"
+    assert summary.recorded == summary.captured - told
+    unheard = summary.denoised - summary.recorded_clean
+    assert 0 <= unheard <= 2 * (kind == "denoise"), "what a killed denoiser had told nobody"
+    check_streams(summary)
+
+
+def test_a_stage_killed_again_and_again_is_given_up(start: Start) -> None:
+    config = small_config(supervise={"restarts": 1, "window_s": 600.0})
+    run = start(config)
     run.until(lambda s: s.streams[0].denoised > 20)
+    first = run.daemon.stage_pids()["denoise.sim"]
+    os.kill(first, signal.SIGKILL)
+    wait_until(lambda: run.daemon.stage_pids()["denoise.sim"] != first, 10.0)
     os.kill(run.daemon.stage_pids()["denoise.sim"], signal.SIGKILL)
+    run.until(lambda s: bool(s.errors))
+    before = run.snapshots[-1].streams[0].recorded
+    run.until(lambda s: s.streams[0].recorded > before + 50)
+    run.daemon.request_stop()
     summary = run.result()
     assert summary.exit_code == 4
-    assert summary.captured == summary.recorded == 200
+    assert summary.captured == summary.recorded
     assert summary.dropped["denoise"]["denoiser_failed"] > 0
-    assert raw_pages(summary.run_dir) == 200
+    assert summary.conserved
 
 
-def test_sigkill_of_the_recorder_keeps_what_was_acknowledged(start: Start) -> None:
-    run = start(frames=200)
+def test_a_recorder_that_may_not_be_replaced_keeps_what_was_acknowledged(start: Start) -> None:
+    run = start(small_config(supervise={"restarts": 0}), frames=200)
     run.until(lambda s: s.streams[0].recorded > 20)
     os.kill(run.daemon.stage_pids()["record.sim"], signal.SIGKILL)
     summary = run.result()
     assert summary.exit_code == 5
-    sidecar = Path(summary.run_dir) / "raw" / "sim" / "frames.jsonl"
-    frames = [json.loads(line) for line in sidecar.read_text().splitlines()]
-    acknowledged = sum(1 for line in frames if "page" in line)
-    assert acknowledged > 20
-    assert summary.recorded == acknowledged
+    acknowledged = len(lines_of(summary.run_dir, "raw", "frame"))
+    assert summary.recorded == acknowledged > 20
     assert raw_pages(summary.run_dir) >= acknowledged
     assert summary.captured + summary.lost_at_camera == 200
     assert summary.denoised + summary.skipped == summary.published
 
 
-def test_sigkill_of_the_camera_process_finalises_the_rest(start: Start) -> None:
-    run = start(frames=100_000)
+def test_a_camera_process_that_may_not_be_replaced_finalises_the_rest(start: Start) -> None:
+    run = start(small_config(supervise={"restarts": 0}), frames=100_000)
     run.until(lambda s: s.streams[0].recorded > 20)
     os.kill(run.daemon.stage_pids()["acquire.sim"], signal.SIGKILL)
     summary = run.result()
     assert summary.exit_code == 3
     assert raw_pages(summary.run_dir) == summary.recorded > 20
+    assert summary.conserved
+
+
+def test_frames_asked_for_are_captured_across_a_killed_camera_process(start: Start) -> None:
+    run = start(frames=300)
+    run.until(lambda s: s.streams[0].recorded > 20)
+    os.kill(run.daemon.stage_pids()["acquire.sim"], signal.SIGKILL)
+    summary = run.result()
+    assert summary.exit_code == 0
+    assert summary.captured + summary.lost_at_camera >= 300
+    assert summary.captured == 300
+    assert summary.lost_at_camera > 0, "what the camera exposed meanwhile"
 
 
 def test_camera_disconnect_is_exit_code_3_and_the_recording_is_complete(start: Start) -> None:
@@ -94,16 +187,6 @@ def test_a_camera_that_takes_long_to_get_ready_is_not_stalled(start: Start) -> N
         status={"report_ms": 50, "stall_timeout_s": 0.4, "drain_timeout_s": 10.0},
     )
     assert start(config, frames=40).result().exit_code == 0
-
-
-def test_hung_denoiser_is_killed_and_raw_is_complete(start: Start) -> None:
-    config = small_config(status={"report_ms": 50, "stall_timeout_s": 1.0})
-    run = start(config, frames=600)
-    run.until(lambda s: s.streams[0].denoised > 20)
-    os.kill(run.daemon.stage_pids()["denoise.sim"], signal.SIGSTOP)
-    summary = run.result()
-    assert summary.exit_code == 4
-    assert summary.captured == summary.recorded == 600
 
 
 def test_frame_beyond_the_slot_ends_the_run_with_exit_code_3(start: Start) -> None:
@@ -135,10 +218,14 @@ def test_engine_that_dies_gives_exit_code_4_with_raw_complete(start: Start, tmp_
         camera={"constants": {"gain_e_per_adu": 1000.0}},
         denoise={"engine": "openvino", "model": str(package)},
     )
-    summary = start(config, frames=200).result()
+    config = config.model_copy(
+        update={"supervise": config.supervise.model_copy(update={"restarts": 1})}
+    )
+    summary = start(config, frames=400).result()
     assert summary.exit_code == 4
-    assert summary.recorded == 200
-    assert summary.passthrough >= 3
+    assert summary.recorded == 400
+    assert summary.restarts == {"denoise": 1}, "another process may do better; this one does not"
+    assert summary.passthrough >= 6
     assert any("in a row" in error for error in summary.errors)
 
 
@@ -147,6 +234,7 @@ import resource, sys, json
 from pathlib import Path
 # A file-size limit gives the same failed write as a full disk, at a byte we choose.
 resource.setrlimit(resource.RLIMIT_FSIZE, (700_000, 700_000))
+from livedenoise.daemon.summary import Summary
 from livedenoise.testing.live import small_config
 from livedenoise.daemon.options import RunOptions
 from livedenoise.daemon.run import Daemon
@@ -177,6 +265,7 @@ def test_full_disk_ends_the_recording_not_the_view(tmp_path: Path) -> None:
 _DAEMON = """
 import sys
 from pathlib import Path
+from livedenoise.daemon.summary import Summary
 from livedenoise.testing.live import small_config
 from livedenoise.daemon.options import RunOptions
 from livedenoise.daemon.run import Daemon

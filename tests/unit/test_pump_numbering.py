@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from livedenoise.acquire.pump import _Numbering
+from livedenoise.acquire.numbering import Numbering
 from livedenoise.core.camera import Captured
 
 
@@ -22,7 +22,7 @@ def captured(camera_seq: int, **changes: object) -> Captured:
 
 @given(st.lists(st.integers(1, 5), max_size=30))
 def test_seq_follows_the_camera_and_losses_add_up(steps: list[int]) -> None:
-    numbering, camera_seq, lost_total = _Numbering(), -1, 0
+    numbering, camera_seq, lost_total = Numbering(), -1, 0
     for step in steps:
         camera_seq += step
         seq, lost = numbering.number(captured(camera_seq))
@@ -33,12 +33,12 @@ def test_seq_follows_the_camera_and_losses_add_up(steps: list[int]) -> None:
 
 
 def test_frames_lost_before_the_first_are_counted() -> None:
-    assert _Numbering().number(captured(3)) == (3, 3)
+    assert Numbering().number(captured(3)) == (3, 3)
 
 
 @pytest.mark.parametrize("again", [5, 2])
 def test_a_repeated_or_backward_number_is_a_frame_of_its_own(again: int) -> None:
-    numbering = _Numbering()
+    numbering = Numbering()
     for camera_seq in range(6):
         numbering.number(captured(camera_seq))
     assert numbering.number(captured(again)) == (6, 0)
@@ -46,7 +46,7 @@ def test_a_repeated_or_backward_number_is_a_frame_of_its_own(again: int) -> None
 
 
 def test_a_camera_without_numbers_is_numbered_by_us() -> None:
-    numbering = _Numbering()
+    numbering = Numbering()
     assert [numbering.number(captured(-1))[0] for _ in range(4)] == [0, 1, 2, 3]
 
 
@@ -55,7 +55,7 @@ def test_a_camera_without_numbers_is_numbered_by_us() -> None:
     [{"shape": (4, 5)}, {"dtype": "|u1"}, {"exposure_us": 11}, {"roi_x": 1}, {"binning": 2}],
 )
 def test_a_change_of_mode_is_an_epoch(change: dict[str, object]) -> None:
-    numbering = _Numbering()
+    numbering = Numbering()
     numbering.number(captured(0))
     assert numbering.epoch == 0
     numbering.number(captured(1, **change))
@@ -64,7 +64,7 @@ def test_a_change_of_mode_is_an_epoch(change: dict[str, object]) -> None:
 
 
 def test_commanded_exposures_of_events_are_one_epoch() -> None:
-    numbering = _Numbering()
+    numbering = Numbering()
     for camera_seq, exposure_us in enumerate([5, 50, 5, 50]):
         numbering.number(captured(camera_seq, event=camera_seq, exposure_us=exposure_us))
     assert numbering.epoch == 0

@@ -1,0 +1,179 @@
+"""A stream whose writer may be replaced: the rest of the old ring is read, then the new one.
+
+Knows: one reader at a time, the order in which old and new frames come, what was skipped in all.
+Must not know: why a writer was replaced, what the frames are for.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+import msgspec
+
+from livedenoise.bus import wire
+from livedenoise.bus.backlog import Policy
+from livedenoise.bus.context import Context
+from livedenoise.bus.reader import FrameReader, Received
+from livedenoise.bus.ring import Ring, RingSpec
+from livedenoise.core.clock import now_ns
+from livedenoise.core.errors import BusError
+
+_QUIET_NS = 100_000_000
+"""Silence after which nothing more comes from a killed writer: what it sent is in the socket."""
+
+_ATTACH_S = 0.1
+_GIVE_UP_NS = 10_000_000_000
+"""How long the new writer may take to answer, unless it is replaced in turn."""
+
+
+class FollowedStream:
+    """Reads a stream across replacements of its writer.
+
+    Parameters
+    ----------
+    name : str
+        The reader's name on the bus, the same at every writer.
+    policy : callable
+        Returns the policy of a new reader.
+
+    Attributes
+    ----------
+    reason : str
+        Why the writer was last replaced; the numbers missing at that seam are missing for this.
+    """
+
+    def __init__(self, context: Context, name: str, policy: Callable[[], Policy]) -> None:
+        self._context = context
+        self._name = name
+        self._policy = policy
+        self._ring: Ring | None = None
+        self._reader: FrameReader | None = None
+        self._next: wire.Reattach | None = None
+        self._next_since_ns = 0
+        self._quiet_since_ns = 0
+        self._past_skipped: Counter[str] = Counter()
+        self._past_received = 0
+        self.reason = ""
+        self.reattached = 0
+
+    def open(self, ring: RingSpec, endpoint: str, timeout_s: float) -> None:
+        """Attach the first ring.
+
+        Raises
+        ------
+        BusError
+            If the ring is not there, or the writer refuses or does not answer in time.
+        """
+        self._ring = Ring.attach(ring)
+        self._reader = FrameReader(self._ring, self._context, endpoint, self._name, self._policy())
+        self._reader.attach(timeout_s)
+
+    def replace(self, message: wire.Reattach) -> None:
+        """Take the order to follow a new writer; a later order takes the place of an earlier."""
+        self._next = message
+        self._next_since_ns = now_ns()
+
+    @property
+    def switching(self) -> bool:
+        """Return whether a new writer is still to be attached."""
+        return self._next is not None
+
+    @property
+    def ended(self) -> bool:
+        """Return whether the stream is over and everything of it was taken."""
+        return self._next is None and self.reader.ended
+
+    @property
+    def backlog(self) -> int:
+        """Return how many frames wait."""
+        return 0 if self._reader is None else self._reader.backlog
+
+    @property
+    def received(self) -> int:
+        """Return how many frames were handed out, by every reader so far."""
+        return self._past_received + (0 if self._reader is None else self._reader.received)
+
+    @property
+    def skipped(self) -> Counter[str]:
+        """Return frames not handed out, by reason."""
+        return self._past_skipped + (Counter() if self._reader is None else self._reader.skipped)
+
+    @property
+    def reader(self) -> FrameReader:
+        """Return the reader in use.
+
+        Raises
+        ------
+        BusError
+            If the stream was not opened, or is closed.
+        """
+        if self._reader is None:
+            raise BusError(f"{self._name}: attached to no stream")
+        return self._reader
+
+    def read(self, timeout_s: float, *, may_switch: bool = True) -> Received | wire.Gap | None:
+        """Return the next frame or gap; None when nothing came in time.
+
+        ``may_switch`` says that no frame of the old ring is held any more.
+
+        Raises
+        ------
+        BusError
+            If a new writer never answers.
+        """
+        taken = self.reader.read(timeout_s)
+        if taken is not None:
+            self._quiet_since_ns = 0
+            return taken
+        self._quiet_since_ns = self._quiet_since_ns or now_ns()
+        if may_switch and self._next is not None and self._old_is_read():
+            self._switch(self._next)
+        return None
+
+    def release(self, frame: Received) -> bool:
+        """Give a frame back; return whether its pixels were whole at this moment."""
+        return self.reader.release(frame)
+
+    def close(self) -> None:
+        """Leave the stream. Idempotent."""
+        if self._reader is not None:
+            self._past_skipped = self.skipped
+            self._past_received = self.received
+            self._reader.close()
+            self._reader = None
+        if self._ring is not None:
+            self._ring.close()
+            self._ring = None
+
+    def _old_is_read(self) -> bool:
+        """Return whether the old writer's last messages have come."""
+        if self.reader.ended:
+            return True
+        return now_ns() - self._quiet_since_ns >= _QUIET_NS and not self.backlog
+
+    def _switch(self, order: wire.Reattach) -> None:
+        """Attach the new writer; when it does not answer, keep the old one and try again."""
+        try:
+            ring = Ring.attach(msgspec.convert(order.ring, RingSpec))
+            reader = FrameReader(ring, self._context, order.endpoint, self._name, self._policy())
+        except BusError:
+            # Its process died in turn and its ring is gone: another order follows.
+            self._give_up_after(order)
+            return
+        try:
+            reader.attach(_ATTACH_S)
+        except BusError:
+            reader.close()
+            ring.close()
+            self._give_up_after(order)
+            return
+        self.close()
+        self._ring, self._reader, self._next = ring, reader, None
+        self._quiet_since_ns = 0
+        self.reason = order.reason
+        self.reattached += 1
+
+    def _give_up_after(self, order: wire.Reattach) -> None:
+        if now_ns() - self._next_since_ns > _GIVE_UP_NS:
+            raise BusError(f"{order.endpoint}: the new writer never answered {self._name}")

@@ -1,0 +1,330 @@
+"""One camera's line of processes: its rings and endpoints as they are now, and who reads whom.
+
+Knows: how each stage of the line is configured from what exists, and who must be told when a
+stream has a new writer. Must not know: when a stage is replaced, or in which order a run starts.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from livedenoise.acquire.numbering import RESTARTED, Predecessor
+from livedenoise.bus import wire
+from livedenoise.bus.endpoints import Endpoints
+from livedenoise.bus.ring import Ring, RingSpec, RingTotals
+from livedenoise.core.config import CameraConfig, Config
+from livedenoise.core.constants import CameraConstants
+from livedenoise.core.errors import EXIT_INTERNAL, StageError
+from livedenoise.daemon import plan
+from livedenoise.daemon.stages import StageHandle, Stages
+from livedenoise.record.run_folder import CameraRecord, RunFolder
+
+RAW, CLEAN = "raw", "clean"
+DENOISER_RESTARTED = "denoiser_restarted"
+"""Reason of frames missing from the clean stream because its writer was replaced."""
+
+WRITER = {RAW: "acquire", CLEAN: "denoise"}
+READERS = {"acquire": ("record", "denoise", "view"), "denoise": ("record-clean", "view")}
+"""For each kind that writes a stream: the kinds that read it."""
+
+
+class LineSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What every line of a run shares."""
+
+    config: Config
+    stages: Stages
+    endpoints: Endpoints
+    folder: RunFolder
+    package: Path | None
+    token: str
+
+
+class Line:
+    """The stages of one camera."""
+
+    def __init__(self, camera: CameraConfig, index: int, settings: LineSettings) -> None:
+        self.camera = camera
+        self.notes: list[str] = []
+        self._index = index
+        self._settings = settings
+        self._stages = settings.stages
+        self._facts: plan.CameraFacts | None = None
+        self._resolved: plan.Resolved | None = None
+        self._rings: dict[str, Ring] = {}
+        self._addresses: dict[str, str] = {}
+        self._past_totals: list[RingTotals] = []
+        self._n_rings = 0
+        self.share_endpoint = ""
+
+    @property
+    def name(self) -> str:
+        """Return the camera's name."""
+        return self.camera.name
+
+    @property
+    def facts(self) -> plan.CameraFacts | None:
+        """Return what the camera said of itself; None until it was opened."""
+        return self._facts
+
+    @property
+    def handles(self) -> list[StageHandle]:
+        """Return the line's stages, acquire first."""
+        found = (self.get(kind) for kind in plan.KINDS)
+        return [handle for handle in found if handle is not None]
+
+    def get(self, kind: str) -> StageHandle | None:
+        """Return a stage of this line, None when it has none of that kind."""
+        return self._stages.get(kind, self.name)
+
+    def existing(self, kind: str) -> StageHandle:
+        """Return a stage of this line.
+
+        Raises
+        ------
+        StageError
+            If it has none of that kind.
+        """
+        handle = self.get(kind)
+        if handle is None:
+            raise StageError(f"there is no stage {kind}.{self.name}", EXIT_INTERNAL)
+        return handle
+
+    def spawn(self, kind: str, n_frames: int | None) -> StageHandle:
+        """Start a stage's process; ``n_frames`` is how many a camera is still asked for."""
+        run_id, config = self._settings.folder.run_id, self._settings.config
+        settings: dict[str, Any] = {}
+        if kind == "acquire":
+            camera = self.camera.model_dump(mode="json")
+            settings = {"run_id": run_id, "camera": camera, "n_frames": n_frames}
+        elif kind == "denoise":
+            settings = {"engine": config.denoise.engine}
+        token = self._settings.token
+        return self._stages.spawn(kind, self.name, plan.ENTRIES[kind], settings, token)
+
+    def wanted(self) -> list[str]:
+        """Return the kinds of stages the configuration asks for, acquire first."""
+        config = self._settings.config
+        denoise = config.denoise.enabled
+        wanted = {
+            "acquire": True,
+            "record": config.record.raw,
+            "denoise": denoise,
+            "record-clean": denoise and config.record.clean,
+            "view": config.view.enabled or config.share.enabled,
+        }
+        return [kind for kind in plan.KINDS if wanted[kind]]
+
+    def learn_facts(self) -> plan.CameraFacts:
+        """Take what the camera said of itself and choose the camera constants.
+
+        Raises
+        ------
+        StageError
+            If a replaced camera process no longer delivers what the run was started with.
+        """
+        facts = msgspec.convert(self.existing("acquire").info, plan.CameraFacts)
+        if self._facts is not None:
+            self._require_same(facts, self._facts)
+            return facts
+        self._facts = facts
+        self._resolved = plan.resolve_constants(self.camera, facts)
+        notes = (*facts.info.notes, *facts.prepared.notes)
+        self.notes += [f"{self.name}: {note}" for note in notes]
+        record = CameraRecord(
+            info=facts.info, prepared=facts.prepared, constants=self._resolved.constants
+        )
+        self._settings.folder.note_camera(self.name, record)
+        return facts
+
+    def configure(self, kind: str, *, successor: bool = False) -> None:
+        """Tell a stage everything it needs; what it writes gets a new ring."""
+        settings = {
+            "acquire": self._acquire_wiring,
+            "denoise": self._denoise_wiring,
+            "record": lambda again: self._record_wiring("record", RAW, again),
+            "record-clean": lambda again: self._record_wiring("record-clean", CLEAN, again),
+            "view": self._view_wiring,
+        }[kind](successor)
+        self._stages.send(self.existing(kind), wire.Configure(settings=settings))
+
+    def take_address(self, kind: str) -> None:
+        """Keep where a ready stage serves its stream; note what it found."""
+        ready = self.existing(kind).ready or {}
+        for stream, writer in WRITER.items():
+            if writer == kind:
+                self._addresses[stream] = str(ready["endpoint"])
+        self.share_endpoint = str(ready.get("share", self.share_endpoint))
+        if kind == "denoise":
+            self._note_constants(ready.get("serving") or {})
+
+    def announce(self, kind: str) -> None:
+        """Tell the readers of a stage's stream that it has a new writer."""
+        stream, reason = (RAW, RESTARTED) if kind == "acquire" else (CLEAN, DENOISER_RESTARTED)
+        order = wire.Reattach(
+            stream=stream,
+            ring=msgspec.to_builtins(self._rings[stream].spec),
+            endpoint=self._addresses[stream],
+            reason=reason,
+        )
+        for reader in READERS[kind]:
+            handle = self.get(reader)
+            if handle is not None and handle.configured:
+                self._stages.send(handle, order)
+
+    def raw_totals(self) -> RingTotals:
+        """Return what the camera's processes captured in all, exact also for killed ones."""
+        ring = self._rings.get(RAW)
+        every = [*self._past_totals, *([] if ring is None else [ring.totals()])]
+        return RingTotals(
+            captured=sum(one.captured for one in every),
+            published=sum(one.published for one in every),
+            dropped_full=sum(one.dropped_full for one in every),
+            last_seq=max((one.last_seq for one in every), default=-1),
+            last_host_ns=max((one.last_host_ns for one in every), default=0),
+        )
+
+    def clean_published(self) -> int:
+        """Return how many clean frames the present denoiser's ring was given."""
+        ring = self._rings.get(CLEAN)
+        return 0 if ring is None else ring.totals().published
+
+    def learnt_constants(self) -> CameraConstants | None:
+        """Return the constants in use: resolved at the start, else what a denoiser estimated."""
+        if self._resolved is not None and self._resolved.constants is not None:
+            return self._resolved.constants
+        denoisers = [*self._stages.past("denoise", self.name), self.get("denoise")]
+        for handle in reversed(denoisers):
+            serving = {} if handle is None else handle.metrics.get("serving") or {}
+            if serving.get("constants"):
+                return msgspec.convert(serving["constants"], CameraConstants)
+        return None
+
+    def close(self) -> None:
+        """Remove the rings. Idempotent; their totals stay readable."""
+        for stream in list(self._rings):
+            self._retire_ring(stream)
+
+    def _acquire_wiring(self, successor: bool) -> dict[str, Any]:
+        facts, resolved = self._known()
+        predecessor = None
+        if successor:
+            before = self.raw_totals()
+            predecessor = Predecessor(
+                next_seq=before.last_seq + 1,
+                last_host_ns=before.last_host_ns,
+                period_ns=facts.prepared.period_ns,
+            )
+        raw = self._new_ring(RAW, plan.raw_ring(self._settings.config, facts))
+        expect = [k for k in ("record", "denoise") if self._owed(k)]
+        save_truth = getattr(self.camera, "save_truth", False) and not successor
+        folder = self._settings.folder
+        return {
+            "ring": msgspec.to_builtins(raw),
+            "endpoint": self._bind_to(RAW),
+            "lease_timeout_ns": self._settings.config.ring.lease_timeout_ms * 1_000_000,
+            "calibration": "" if resolved.calibration is None else resolved.calibration.hash,
+            "truth_path": str(folder.truth_file(self.name)) if save_truth else "",
+            "expect": expect,
+            "predecessor": msgspec.to_builtins(predecessor),
+        }
+
+    def _denoise_wiring(self, successor: bool) -> dict[str, Any]:
+        facts, resolved = self._known()
+        constants = self.learnt_constants() if successor else resolved.constants
+        clean = self._new_ring(CLEAN, plan.clean_ring(self._settings.config, facts))
+        return plan.denoise_wiring(
+            self._settings.config,
+            facts,
+            msgspec.structs.replace(resolved, constants=constants),
+            raw=self._rings[RAW].spec,
+            raw_endpoint=self._addresses[RAW],
+            clean=clean,
+            clean_endpoint=self._bind_to(CLEAN),
+            package=self._settings.package,
+            expect=[kind for kind in ("record-clean",) if self._owed(kind)],
+        )
+
+    def _record_wiring(self, kind: str, stream: str, successor: bool) -> dict[str, Any]:
+        return plan.record_wiring(
+            self._settings.config,
+            ring=self._rings[stream].spec,
+            endpoint=self._addresses[stream],
+            reader=kind,
+            stream=stream,
+            folder=self._settings.folder.stream_folder(stream, self.name),
+            resume=successor,
+        )
+
+    def _view_wiring(self, successor: bool) -> dict[str, Any]:
+        facts, _ = self._known()
+        clean = self._rings.get(CLEAN)
+        del successor  # a view keeps nothing
+        return plan.view_wiring(
+            self._settings.config,
+            self._index,
+            facts,
+            self.learnt_constants(),
+            raw=self._rings[RAW].spec,
+            raw_endpoint=self._addresses[RAW],
+            clean=None if clean is None else clean.spec,
+            clean_endpoint=self._addresses.get(CLEAN, ""),
+        )
+
+    def _owed(self, kind: str) -> bool:
+        """Return whether a stage is a LOSSLESS reader that lives, or is being replaced."""
+        handle = self.get(kind)
+        if handle is None or handle.over:
+            return False
+        return kind != "denoise" or plan.denoises_all(self._settings.config, self._known()[0])
+
+    def _new_ring(self, stream: str, spec: RingSpec) -> RingSpec:
+        """Make a stream's next ring; the one before lives on in whoever still reads it."""
+        self._retire_ring(stream)
+        self._n_rings += 1
+        self._rings[stream] = Ring.create(msgspec.structs.replace(spec, ring_epoch=self._n_rings))
+        return self._rings[stream].spec
+
+    def _retire_ring(self, stream: str) -> None:
+        old = self._rings.pop(stream, None)
+        if old is None:
+            return
+        if stream == RAW:
+            self._past_totals.append(old.totals())
+        old.close()
+
+    def _bind_to(self, stream: str) -> str:
+        # A new name each time: a reader of the old one must not reconnect to it by itself.
+        return self._settings.endpoints.bind_to(f"{stream}-{self.name}-{self._n_rings}")
+
+    def _known(self) -> tuple[plan.CameraFacts, plan.Resolved]:
+        if self._facts is None or self._resolved is None:
+            raise StageError(f"camera {self.name} is not open yet", EXIT_INTERNAL)
+        return self._facts, self._resolved
+
+    def _require_same(self, now: plan.CameraFacts, before: plan.CameraFacts) -> None:
+        for key in ("max_shape", "dtype", "bit_depth"):
+            found, wanted = getattr(now.prepared, key), getattr(before.prepared, key)
+            if found != wanted:
+                raise StageError(
+                    f"camera {self.name}: after its restart {key} is {found}, it was {wanted}",
+                    EXIT_INTERNAL,
+                    "start a new run",
+                )
+
+    def _note_constants(self, serving: dict[str, Any]) -> None:
+        constants = serving.get("constants")
+        found: list[str] = []
+        if constants is None:
+            found.append("camera constants are estimated from the first frames")
+        elif constants["source"] == "estimated" and not self._noted(constants["note"]):
+            found.append(f"camera constants are estimated: {constants['note']}")
+        found += (serving.get("engine") or {}).get("notes", ())
+        for note in found:
+            if not self._noted(note):
+                self.notes.append(f"{self.name}: {note}")
+
+    def _noted(self, text: str) -> bool:
+        return any(text in note for note in self.notes)
