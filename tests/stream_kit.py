@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -87,6 +87,8 @@ class Stream:
         shape: tuple[int, int] = SHAPE,
         lease_timeout_ns: int = FOR_EVER_NS,
         writer_clock: Clock | None = None,
+        expect: Sequence[str] = (),
+        first_seq: int = 0,
         endpoint: Callable[[Endpoints], str] | None = None,
     ) -> None:
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
@@ -100,8 +102,9 @@ class Stream:
             name,
             lease_timeout_ns=lease_timeout_ns,
             clock=writer_clock,
+            expect=expect,
         )
-        self.seq = 0
+        self.seq = first_seq
         self._readers: list[FrameReader] = []
         self._rings: list[Ring] = []
 

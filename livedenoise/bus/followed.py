@@ -150,7 +150,7 @@ class FollowedStream:
         """Return whether the old writer's last messages have come."""
         if self.reader.ended:
             return True
-        return now_ns() - self._quiet_since_ns >= _QUIET_NS and not self.backlog
+        return now_ns() - self._quiet_since_ns >= _QUIET_NS
 
     def _switch(self, order: wire.Reattach) -> None:
         """Attach the new writer; when it does not answer, keep the old one and try again."""

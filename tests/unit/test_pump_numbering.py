@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from livedenoise.acquire.numbering import Numbering
+from livedenoise.acquire.numbering import CAMERA, RESTARTED, Numbering, Predecessor
 from livedenoise.core.camera import Captured
 
 
@@ -68,3 +68,28 @@ def test_commanded_exposures_of_events_are_one_epoch() -> None:
     for camera_seq, exposure_us in enumerate([5, 50, 5, 50]):
         numbering.number(captured(camera_seq, event=camera_seq, exposure_us=exposure_us))
     assert numbering.epoch == 0
+
+
+def after_a_kill(**changes: int) -> Numbering:
+    facts = {"next_seq": 100, "last_host_ns": 1_000_000_000, "period_ns": 10_000_000}
+    return Numbering(Predecessor(**(facts | changes)))
+
+
+def test_a_successor_counts_what_was_exposed_meanwhile() -> None:
+    numbering = after_a_kill()
+    # 1 s after the predecessor's last frame: 99 frames of 10 ms lie between.
+    first = captured(0, t_host_ns=2_000_000_000)
+    assert numbering.number(first) == (199, 99)
+    assert numbering.reason == RESTARTED
+    assert numbering.number(captured(1, t_host_ns=2_010_000_000)) == (200, 0)
+    assert numbering.number(captured(3, t_host_ns=2_030_000_000)) == (202, 1)
+    assert numbering.reason == CAMERA
+
+
+def test_a_successor_of_unknown_rate_claims_no_losses() -> None:
+    assert after_a_kill(period_ns=0).number(captured(0, t_host_ns=9 * 10**9)) == (100, 0)
+    assert after_a_kill(last_host_ns=0).number(captured(0, t_host_ns=9 * 10**9)) == (100, 0)
+
+
+def test_numbers_never_go_back_after_a_kill() -> None:
+    assert after_a_kill().number(captured(0, t_host_ns=999_000_000)) == (100, 0)

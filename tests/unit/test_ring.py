@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
-from stream_kit import make_header, make_spec
+from stream_kit import make_header, make_spec, open_stream
 
 from livedenoise.bus import segment
 from livedenoise.bus.ring import PAGE, Ring, RingSpec, ring_spec
@@ -357,3 +357,27 @@ def test_ring_spec_needs_room_for_four_frames() -> None:
 def test_headers_that_cannot_be_true_of_the_ring(ring: Ring, change: dict[str, object]) -> None:
     assert ring.holds(make_header(1))
     assert not ring.holds(make_header(1, **change))
+
+
+def test_the_writers_totals_outlive_it() -> None:
+    with open_stream() as stream:
+        assert stream.ring.totals().last_seq == -1
+        stream.publish(3)
+        stream.writer.drop(3, 77)
+        stream.writer.drop()
+        other = Ring.attach(stream.ring.spec)
+        stream.writer.close()
+        totals = other.totals()
+        assert (totals.captured, totals.published, totals.dropped_full) == (5, 3, 2)
+        assert (totals.last_seq, totals.last_host_ns) == (3, 77)
+        other.close()
+        assert other.totals().published == 0
+
+
+def test_an_aborted_slot_is_in_no_total() -> None:
+    with open_stream() as stream:
+        slot = stream.begin()
+        assert slot is not None
+        stream.writer.abort(slot[0])
+        stream.publish(1)
+        assert stream.ring.totals().captured == 1
