@@ -86,7 +86,7 @@ class StreamStatus(msgspec.Struct, frozen=True, kw_only=True):
 
     ``hops`` are latencies in ms by hop (``core.metrics.HOPS``); ``recent`` is the distribution of
     camera_to_denoised over about the last 10 s, ``latency`` over the whole run. ``history`` holds
-    one value a second, oldest first: "fps_in", "fps_out", "latency_p50_ms", "ring_fill",
+    one value a second, oldest first, None where there was none: "fps_in", "fps_out", "latency_p50_ms", "ring_fill",
     "signal_e". ``saturated`` counts frames with a saturated pixel, ``clipped_pixels`` denoised
     pixels cut to the range of the data type.
     """
@@ -115,7 +115,7 @@ class StreamStatus(msgspec.Struct, frozen=True, kw_only=True):
     skips: dict[str, int] = {}
     saturated: int = 0
     clipped_pixels: int = 0
-    history: dict[str, tuple[float, ...]] = {}
+    history: dict[str, tuple[float | None, ...]] = {}
     quality: QualityStatus | None = None
     preview: Preview | None = None
 

@@ -156,7 +156,9 @@ class Line:
         for stream, writer in WRITER.items():
             if writer == kind:
                 self._addresses[stream] = str(ready["endpoint"])
-        self.share_endpoint = str(ready.get("share", self.share_endpoint))
+        if ready.get("share") and ready["share"] != self.share_endpoint:
+            self.share_endpoint = str(ready["share"])
+            self.notes.append(f"{self.name}: frames are shared at {self.share_endpoint}")
         if kind == "denoise":
             self._note_constants(ready.get("serving") or {})
 

@@ -7,6 +7,7 @@ stops the live view; a killed process is replaced.
 
 from __future__ import annotations
 
+import os
 import secrets
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
@@ -18,6 +19,7 @@ from livedenoise.bus import wire
 from livedenoise.bus.context import Context, new_context
 from livedenoise.bus.control import ControlServer
 from livedenoise.bus.endpoints import Endpoints, remove_stale_endpoints
+from livedenoise.bus.publish import MetricsPublisher
 from livedenoise.bus.segment import remove_stale
 from livedenoise.core.clock import now_ns
 from livedenoise.core.config import Config
@@ -34,9 +36,9 @@ from livedenoise.daemon.bring_up import BringUp
 from livedenoise.daemon.line import Line, LineSettings
 from livedenoise.daemon.options import RunOptions
 from livedenoise.daemon.outcome import Outcome
-from livedenoise.daemon.rates import Rates, status_snapshot
 from livedenoise.daemon.remote import PREPARING, Remote, open_remote
 from livedenoise.daemon.results import stream_result
+from livedenoise.daemon.snapshot import SnapshotMemory, status_snapshot
 from livedenoise.daemon.stages import Stages
 from livedenoise.daemon.summary import StreamResult, Summary, run_summary
 from livedenoise.daemon.supervisor import Supervisor
@@ -70,9 +72,10 @@ class Daemon:
         self._lines: dict[str, Line] = {}
         self._draining = False
         self._given_up = ""
-        self._rates = Rates()
+        self._memory = SnapshotMemory()
         self._stages: Stages | None = None
         self._remote: Remote | None = None
+        self._metrics: MetricsPublisher | None = None
         self._started_ns = 0
         self._stopped_ns = 0
         self._progress: tuple[int, int] = (0, 0)
@@ -116,6 +119,7 @@ class Daemon:
             if self._remote.note:
                 self._outcome.note(self._remote.note)
             try:
+                self._metrics = self._open_metrics(context, stack)
                 self._bring_up(stages)
                 self._watch(stages, on_status)
             except LiveDenoiseError as error:
@@ -135,6 +139,14 @@ class Daemon:
             name=self._config.name,
             run_dir=self._folder.path,
         )
+
+    def _open_metrics(self, context: Context, stack: ExitStack) -> MetricsPublisher | None:
+        share = self._config.share
+        if not share.enabled:
+            return None
+        publisher = MetricsPublisher(context, f"tcp://{share.host}:{share.port}", keys=share.keys)
+        stack.callback(publisher.close)
+        return publisher
 
     def _serve(self) -> None:
         """Answer those who ask from outside."""
@@ -182,13 +194,20 @@ class Daemon:
             self._serve()
             self._follow_stop(stages, supervisor)
             supervisor.follow()
-            if on_status is not None and now_ns() >= next_status_ns:
+            if now_ns() >= next_status_ns:
                 next_status_ns = now_ns() + interval_ns
-                on_status(self._snapshot(stages))
+                self._tell(stages, on_status)
             if self._aborting(stages):
                 return
+        self._tell(stages, on_status)
+
+    def _tell(self, stages: Stages, on_status: OnStatus | None) -> None:
+        """Show and publish the state of the run; alerts and curves need it also unwatched."""
+        snapshot = self._snapshot(stages)
+        if self._metrics is not None:
+            self._metrics.publish(snapshot)
         if on_status is not None:
-            on_status(self._snapshot(stages))
+            on_status(snapshot)
 
     def _follow_stop(self, stages: Stages, supervisor: Supervisor) -> None:
         seconds = self._options.seconds
@@ -252,12 +271,14 @@ class Daemon:
             self._options,
             stages,
             {name: line.facts for name, line in self._lines.items() if line.facts is not None},
-            self._rates,
+            self._memory,
             run_dir=str(self._folder.path),
             elapsed_s=(now_ns() - self._started_ns) * 1e-9 if self._started_ns else 0.0,
             state=self._state(),
             errors=tuple(self._outcome.errors),
             notes=tuple(self._notes()),
+            run_id=self._folder.run_id,
+            pid=os.getpid(),
         )
 
     def _state(self) -> str:

@@ -25,6 +25,9 @@ _LATE_NS = 500_000_000
 """A round of the daemon's own loop longer than this says nothing about its stages."""
 
 _FROZEN_OPENING_NS = 10_000_000_000
+_READER_NAMES = {"view": ("view", "share")}
+"""Names on the bus of kinds that read a stream more than once."""
+
 WAITS = "waits"
 """Capability of cameras that may be silent for as long as they like (frames from the network)."""
 
@@ -158,7 +161,8 @@ class Supervisor:
         for writer in (kind for kind, readers in READERS.items() if dead.kind in readers):
             handle = line.get(writer)
             if handle is not None:
-                self._stages.send(handle, wire.ReaderGone(reader=dead.kind))
+                for reader in _READER_NAMES.get(dead.kind, (dead.kind,)):
+                    self._stages.send(handle, wire.ReaderGone(reader=reader))
 
     def _is_no_error(self, dead: StageHandle) -> bool:
         """Return whether the run is whole without it: a view; what died while it was ending."""
