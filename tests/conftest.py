@@ -12,11 +12,15 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import psutil
 import pytest
 from waiting import wait_until
+
+if TYPE_CHECKING:
+    from livedenoise.core.config import Config
+    from livedenoise.testing.live import LiveRun
 
 T = TypeVar("T")
 _SETTLE_S = 2.0
@@ -55,6 +59,25 @@ def private_temp(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
                 del os.environ["TMPDIR"]
             else:
                 os.environ["TMPDIR"] = before[1]
+
+
+@pytest.fixture
+def start(tmp_path: Path, leak_guard: None) -> Iterator[Callable[..., LiveRun]]:
+    """Start live runs that end with the test."""
+    from livedenoise.daemon.options import RunOptions
+    from livedenoise.testing.live import LiveRun, small_config
+
+    del leak_guard  # only named so that the runs are ended before it looks
+    runs: list[LiveRun] = []
+
+    def begin(config: Config | None = None, **options: Any) -> LiveRun:
+        run = LiveRun(config or small_config(), RunOptions(out=tmp_path / "runs", **options))
+        runs.append(run)
+        return run
+
+    yield begin
+    for run in runs:
+        run.end()
 
 
 @pytest.fixture(autouse=True)
