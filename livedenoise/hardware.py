@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from pathlib import Path
 
 from livedenoise.core.errors import ConfigError
@@ -28,7 +29,7 @@ def find_config(name: str) -> Path:
     Raises
     ------
     ConfigError
-        If there is neither; the shipped names are listed.
+        If there is neither, or it is a folder: the names that are nearest are given, and all.
     """
     path = Path(name)
     if path.is_file():
@@ -37,6 +38,27 @@ def find_config(name: str) -> Path:
     wanted = path.stem if path.suffix == ".toml" else name
     if wanted in shipped and path.parent.name in ("", "hardware_configs"):
         return shipped[wanted]
-    raise ConfigError(
-        f"{name}: no such configuration file", f"shipped configurations: {', '.join(shipped)}"
-    )
+    if path.is_dir():
+        raise ConfigError(f"{name}: a folder, not a configuration file", _in_folder(path))
+    raise ConfigError(f"{name}: no such configuration file", _nearest(path, shipped))
+
+
+def _in_folder(folder: Path) -> str:
+    """Return what a user who named a folder may have meant."""
+    files = sorted(path.name for path in folder.glob("*.toml"))
+    if not files:
+        return f"there is no .toml file in it; shipped: {', '.join(shipped_configs())}"
+    return f"name one of its files: {', '.join(files)}"
+
+
+def _nearest(path: Path, shipped: dict[str, Path]) -> str:
+    """Return the files beside ``path`` and shipped names most like it, then every shipped name."""
+    stem = path.stem if path.suffix == ".toml" else path.name
+    beside = {file.stem: str(file) for file in sorted(path.parent.glob("*.toml"))}
+    choices = {name: name for name in shipped} | beside
+    # Names of runs are written with hyphens, those of files with underscores.
+    lowered = {name.lower().replace("-", "_"): name for name in choices}
+    near = get_close_matches(stem.lower().replace("-", "_"), lowered, n=3, cutoff=0.6)
+    meant = " or ".join(choices[lowered[match]] for match in near)
+    every = f"shipped configurations: {', '.join(shipped)}"
+    return f"did you mean {meant}? {every}" if meant else every

@@ -50,6 +50,7 @@ class FollowedStream:
         self._ring: Ring | None = None
         self._reader: FrameReader | None = None
         self._next: wire.Reattach | None = None
+        self._candidate: tuple[Ring, FrameReader] | None = None
         self._next_since_ns = 0
         self._quiet_since_ns = 0
         self._past_skipped: Counter[str] = Counter()
@@ -71,6 +72,7 @@ class FollowedStream:
 
     def replace(self, message: wire.Reattach) -> None:
         """Take the order to follow a new writer; a later order takes the place of an earlier."""
+        self._drop_candidate()
         self._next = message
         self._next_since_ns = now_ns()
 
@@ -137,6 +139,10 @@ class FollowedStream:
 
     def close(self) -> None:
         """Leave the stream. Idempotent."""
+        self._drop_candidate()
+        self._close_current()
+
+    def _close_current(self) -> None:
         if self._reader is not None:
             self._past_skipped = self.skipped
             self._past_received = self.received
@@ -153,26 +159,37 @@ class FollowedStream:
         return now_ns() - self._quiet_since_ns >= _QUIET_NS
 
     def _switch(self, order: wire.Reattach) -> None:
-        """Attach the new writer; when it does not answer, keep the old one and try again."""
+        """Attach the new writer; when it does not answer, keep the old one and ask again.
+
+        The same reader asks every time: leaving and coming back would forgive what it is owed.
+        """
         try:
-            ring = Ring.attach(msgspec.convert(order.ring, RingSpec))
-            reader = FrameReader(ring, self._context, order.endpoint, self._name, self._policy())
-        except BusError:
-            # Its process died in turn and its ring is gone: another order follows.
-            self._give_up_after(order)
-            return
-        try:
+            if self._candidate is None:
+                self._candidate = self._new_candidate(order)
+            ring, reader = self._candidate
             reader.attach(_ATTACH_S)
         except BusError:
-            reader.close()
-            ring.close()
+            # Not ready yet, or its process died in turn and another order follows.
             self._give_up_after(order)
             return
-        self.close()
+        self._candidate = None
+        self._close_current()
         self._ring, self._reader, self._next = ring, reader, None
         self._quiet_since_ns = 0
         self.reason = order.reason
         self.reattached += 1
+
+    def _new_candidate(self, order: wire.Reattach) -> tuple[Ring, FrameReader]:
+        ring = Ring.attach(msgspec.convert(order.ring, RingSpec))
+        reader = FrameReader(ring, self._context, order.endpoint, self._name, self._policy())
+        return ring, reader
+
+    def _drop_candidate(self) -> None:
+        if self._candidate is not None:
+            ring, reader = self._candidate
+            self._candidate = None
+            reader.close()
+            ring.close()
 
     def _give_up_after(self, order: wire.Reattach) -> None:
         if now_ns() - self._next_since_ns > _GIVE_UP_NS:

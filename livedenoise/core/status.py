@@ -86,9 +86,9 @@ class StreamStatus(msgspec.Struct, frozen=True, kw_only=True):
 
     ``hops`` are latencies in ms by hop (``core.metrics.HOPS``); ``recent`` is the distribution of
     camera_to_denoised over about the last 10 s, ``latency`` over the whole run. ``history`` holds
-    one value a second, oldest first, None where there was none: "fps_in", "fps_out", "latency_p50_ms", "ring_fill",
-    "signal_e". ``saturated`` counts frames with a saturated pixel, ``clipped_pixels`` denoised
-    pixels cut to the range of the data type.
+    one value a second, oldest first, None where there was none: "fps_in", "fps_out",
+    "latency_p50_ms", "ring_fill", "signal_e". ``saturated`` counts frames with a saturated pixel,
+    ``clipped_pixels`` denoised pixels cut to the range of the data type.
     """
 
     camera: str

@@ -26,7 +26,7 @@ from livedenoise import __version__
 from livedenoise.core.clock import wall_time_text
 from livedenoise.core.errors import ConfigError
 from livedenoise.core.log import get_logger
-from livedenoise.daemon.process_life import birth_of, same_process
+from livedenoise.core.process_life import birth_of, same_process
 from livedenoise.record.raw_file import RawFile, replace_file
 
 _FOLDER_NAME = "livedenoise"

@@ -37,12 +37,13 @@ from livedenoise.record.raw_file import OpenFile, open_new, write_all
 SOFTWARE = f"livedenoise {__version__}"
 
 _HEADER = struct.Struct("<2sHHHQ")
+HEADER_BYTES = _HEADER.size
 _FIRST_POINTER = 8
 _COUNT = struct.Struct("<Q")
 _ENTRY = struct.Struct("<HHQ8s")
 _POINTER = struct.Struct("<Q")
-_PIXEL_ALIGNMENT = 16
-_IFD_ALIGNMENT = 8
+PIXEL_ALIGNMENT = 16
+IFD_ALIGNMENT = 8
 
 _ASCII, _SHORT, _LONG, _RATIONAL, _LONG8 = 2, 3, 4, 5, 16
 _PACKING = {_SHORT: "<H6x", _LONG: "<I4x", _LONG8: "<Q", _RATIONAL: "<II"}
@@ -134,7 +135,7 @@ class BigTiffAppender:
         """
         data = self._bytes_of(pixels)
         offset = self._end
-        ifd_offset = _aligned(offset + data.nbytes, _IFD_ALIGNMENT)
+        ifd_offset = aligned(offset + data.nbytes, IFD_ALIGNMENT)
         ifd, next_pointer = _ifd(pixels, offset, ifd_offset, self._texts())
         padding = bytes(ifd_offset - offset - data.nbytes)
         tail = padding + ifd
@@ -223,7 +224,8 @@ class BigTiffAppender:
         return "".join(f" ({problem})" for problem in problems)
 
 
-def _aligned(offset: int, alignment: int) -> int:
+def aligned(offset: int, alignment: int) -> int:
+    """Return the first multiple of ``alignment`` that is not below ``offset``."""
     return -(-offset // alignment) * alignment
 
 
@@ -246,7 +248,7 @@ def _ifd(
     body = b"".join(entries[tag] for tag in sorted(entries))
     ifd = _COUNT.pack(len(entries)) + body + _POINTER.pack(0)
     end = ifd_offset + len(ifd) + len(extra)
-    padding = bytes(_aligned(end, _PIXEL_ALIGNMENT) - end)
+    padding = bytes(aligned(end, PIXEL_ALIGNMENT) - end)
     return ifd + extra + padding, ifd_offset + len(ifd) - _POINTER.size
 
 

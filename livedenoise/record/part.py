@@ -1,18 +1,23 @@
-"""One part file of a recording: its name, its format, and the range of frames in it.
+"""One part file of a recording: its name and its format.
 
-Knows: which frames have the format of a part and when a part is full.
-Must not know: sidecars, gaps, acknowledgement.
+Knows: which frames have the format of a part, when a part is full, which files of a folder are
+parts. Must not know: sidecars, gaps, acknowledgement.
 """
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import msgspec
 
+from livedenoise.core.errors import ConfigError
 from livedenoise.core.frame import FrameHeader
 from livedenoise.record.bigtiff import SOFTWARE, BigTiffAppender
 from livedenoise.record.raw_file import OpenFile
+
+_NAME = re.compile(r"part-([0-9]{4,9})\.tif")
+_ASIDE = re.compile(r"unacknowledged-([0-9]{4,9})\.tif")
 
 
 class PartSummary(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,13 +35,11 @@ class PartSummary(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Part:
-    """One open part file and the range of frames in it."""
+    """One open part file."""
 
     def __init__(self, folder: Path, number: int, header: FrameHeader, open_file: OpenFile) -> None:
         self.number = number
         self._first = header
-        self._first_seq = -1
-        self._last_seq = -1
         self.tiff = BigTiffAppender(
             folder / part_name(number), open_file, description=_description(header, number)
         )
@@ -49,30 +52,41 @@ class Part:
         """Return whether a frame fits; a part holds at least one, however large."""
         return self.tiff.n_pages == 0 or self.tiff.size_bytes + header.nbytes <= size_bytes
 
-    def note(self, seq: int) -> None:
-        """Count a frame that is written."""
-        if self._first_seq < 0:
-            self._first_seq = seq
-        self._last_seq = seq
-
-    def summary(self) -> PartSummary:
-        """Return what the part holds."""
-        return PartSummary(
-            file=self.tiff.path.name,
-            pages=self.tiff.n_pages,
-            bytes=self.tiff.size_bytes,
-            epoch=self._first.epoch,
-            height=self._first.height,
-            width=self._first.width,
-            dtype=self._first.dtype,
-            first_seq=self._first_seq,
-            last_seq=self._last_seq,
-        )
-
 
 def part_name(number: int) -> str:
     """Return the file name of a part."""
     return f"part-{number:04d}.tif"
+
+
+def is_part_name(name: str) -> bool:
+    """Return whether a file of this name is a part."""
+    return _NAME.fullmatch(name) is not None
+
+
+def set_aside_name(number: int) -> str:
+    """Return the file name of a part none of whose frames was ever acknowledged."""
+    return f"unacknowledged-{number:04d}.tif"
+
+
+def part_sizes(folder: Path, *, aside: bool = False) -> dict[int, int]:
+    """Return the part files of a folder: size in bytes by number, in order.
+
+    Parameters
+    ----------
+    aside : bool
+        Return those set aside instead.
+
+    Raises
+    ------
+    ConfigError
+        If the folder cannot be read.
+    """
+    pattern = _ASIDE if aside else _NAME
+    try:
+        found = [(pattern.fullmatch(path.name), path) for path in folder.iterdir()]
+        return dict(sorted((int(name[1]), path.stat().st_size) for name, path in found if name))
+    except OSError as error:
+        raise ConfigError(f"{folder}: cannot be read: {error}") from error
 
 
 def _format(header: FrameHeader) -> tuple[object, ...]:

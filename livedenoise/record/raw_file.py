@@ -1,7 +1,7 @@
 """Unbuffered files: what a recording needs of one, and nothing more.
 
-Knows: how to create a file that must not exist yet, how to write all of a buffer, how to replace a
-small file at once. Must not know: frames, TIFF, JSON.
+Knows: how to create a file that must not exist yet, how to go on in one that does, how to write all
+of a buffer, how to replace a small file at once. Must not know: frames, TIFF, JSON.
 
 "Written" means that ``write()`` returned: the bytes are the operating system's, so they survive the
 death of this process; only ``sync`` makes them survive a power loss.
@@ -37,7 +37,7 @@ class RawFile(Protocol):
 
 
 OpenFile = Callable[[Path], RawFile]
-"""Creates a file that must not exist yet, opened for unbuffered writing."""
+"""Opens a file for unbuffered writing: one that must not exist yet, or one that must."""
 
 
 def open_new(path: Path) -> RawFile:
@@ -49,6 +49,17 @@ def open_new(path: Path) -> RawFile:
         If it exists or cannot be created.
     """
     return path.open("xb", buffering=0)
+
+
+def open_existing(path: Path) -> RawFile:
+    """Open ``path`` for unbuffered writing, keeping what it holds.
+
+    Raises
+    ------
+    OSError
+        If it does not exist or cannot be opened.
+    """
+    return path.open("r+b", buffering=0)
 
 
 def write_all(file: RawFile, data: memoryview) -> None:

@@ -7,68 +7,40 @@ A frame is acknowledged when ``append`` returns: its pixels and then its sidecar
 been taken by the operating system, so they survive the death of this process. After the first
 error nothing more is taken (DataLossError), but what was acknowledged stays readable and
 ``finalise`` still closes it: pages, sidecar frames and index agree.
+
+The successor of a killed recorder goes on with ``Recorder.resume``: in the same sidecar, in a part
+of its own. A frame acknowledged already is not written twice.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
+from typing import Self
 
-import msgspec
-
-from livedenoise.core.errors import DataLossError, RecordError
-from livedenoise.core.frame import Frame, FrameHeader
+from livedenoise.core.errors import ConfigError, DataLossError, RecordError
+from livedenoise.core.frame import SUPPORTED_DTYPES, Frame, FrameHeader
 from livedenoise.record.bigtiff import SOFTWARE
-from livedenoise.record.part import Part, PartSummary
-from livedenoise.record.raw_file import OpenFile, open_new, replace_file, sync_folder
+from livedenoise.record.index import INDEX_NAME, RecordSummary, summarise, write_index
+from livedenoise.record.leftover import Leftover, take_over
+from livedenoise.record.part import Part
+from livedenoise.record.raw_file import OpenFile, open_existing, open_new, sync_folder
 from livedenoise.record.sidecar import (
     SIDECAR_NAME,
     SIDECAR_VERSION,
     GapLine,
+    Line,
     SidecarWriter,
     StreamLine,
     epoch_line,
     frame_line,
 )
+from livedenoise.record.survey import survey_stream
+from livedenoise.record.tally import Tally
 
-INDEX_NAME = "index.json"
+__all__ = ["INDEX_NAME", "MISSING", "RecordSummary", "Recorder"]
+
 MISSING = "missing"
 """Reason of a gap that nobody announced."""
-
-
-class RecordSummary(msgspec.Struct, frozen=True, kw_only=True):
-    """What a recording holds; also the content of index.json.
-
-    Attributes
-    ----------
-    frames : int
-        Frames acknowledged.
-    bytes : int
-        Bytes of their pixels.
-    gaps : int
-        Gap lines in the sidecar.
-    missing : dict
-        Frames named in them, by reason.
-    out_of_order : int
-        Frames whose number had been passed already; they are recorded all the same.
-    complete : bool
-        True when every frame handed over was written; False after any error.
-    error : str
-        The first error, empty for none.
-    """
-
-    version: int
-    stream: str
-    run_id: str
-    camera: str
-    frames: int
-    bytes: int
-    parts: tuple[PartSummary, ...]
-    gaps: int
-    missing: dict[str, int]
-    out_of_order: int
-    complete: bool
-    error: str
 
 
 class Recorder:
@@ -85,7 +57,16 @@ class Recorder:
     fsync_every : int
         Frames between two fsync; 0 leaves it to the operating system.
     open_file : callable
-        Opens files; tests put fault files here.
+        Creates files; tests put fault files here.
+    reopen : callable
+        Opens the sidecar of a killed predecessor.
+    left : Leftover, optional
+        What a killed predecessor left, ready to go on: use ``resume``.
+
+    Attributes
+    ----------
+    already_recorded : int
+        Frames given to ``append`` that the predecessor had acknowledged.
 
     Raises
     ------
@@ -101,42 +82,88 @@ class Recorder:
         part_size_bytes: int,
         fsync_every: int = 0,
         open_file: OpenFile = open_new,
+        reopen: OpenFile = open_existing,
+        left: Leftover | None = None,
     ) -> None:
         self._folder = folder
         self._stream = stream
         self._part_size_bytes = part_size_bytes
         self._fsync_every = fsync_every
         self._open_file = open_file
-        self._frames = 0
-        self._bytes = 0
-        self._next_seq = 0
-        self._gaps = 0
-        self._missing: Counter[str] = Counter()
-        self._out_of_order = 0
-        self._first_header: FrameHeader | None = None
-        self._parts: list[PartSummary] = []
+        self._left = left
+        self._tally = Tally()
+        self._next_seq = 0 if left is None else left.next_seq
+        self._n_opened = 0 if left is None else left.next_part
+        self._sizes: dict[int, int] = {}
         self._part: Part | None = None
-        self._n_opened = 0
         self._error = ""
         self._summary: RecordSummary | None = None
+        self.already_recorded = 0
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise RecordError(f"{folder}: cannot be created: {error}") from error
-        self._sidecar = SidecarWriter(folder / SIDECAR_NAME, open_file)
+        opener = open_file if left is None else reopen
+        end = None if left is None else left.end
+        self._sidecar = SidecarWriter(folder / SIDECAR_NAME, opener, end=end)
         try:
-            line = StreamLine(version=SIDECAR_VERSION, stream=stream, software=SOFTWARE)
-            self._sidecar.write(line)
+            self._write_line(_stream_line(stream, left))
         except RecordError:
             self._sidecar.close()
             raise
 
+    @classmethod
+    def resume(
+        cls,
+        folder: Path,
+        stream: str,
+        *,
+        part_size_bytes: int,
+        fsync_every: int = 0,
+        open_file: OpenFile = open_new,
+        reopen: OpenFile = open_existing,
+    ) -> Self:
+        """Go on where a killed recorder stopped; begin where it had not begun.
+
+        A torn last line of the sidecar is cut off. The numbering goes on, in a new part.
+
+        Raises
+        ------
+        RecordError
+            If what is there is another stream's, damaged by more than a torn line, or cannot be
+            written.
+        """
+        return cls(
+            folder,
+            stream,
+            part_size_bytes=part_size_bytes,
+            fsync_every=fsync_every,
+            open_file=open_file,
+            reopen=reopen,
+            left=take_over(folder, stream),
+        )
+
     @property
     def acknowledged(self) -> int:
-        """Return how many frames are written: pixels and sidecar line."""
-        return self._frames
+        """Return how many frames this recorder has written: pixels and sidecar line."""
+        return self._tally.frames
 
-    def append(self, header: FrameHeader, pixels: Frame) -> None:
+    @property
+    def next_seq(self) -> int:
+        """Return the number after the last one that is a frame or in a gap."""
+        return self._next_seq
+
+    @property
+    def resumed(self) -> bool:
+        """Return whether this goes on with a predecessor's recording."""
+        return self._left is not None
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Return what was found of a predecessor, for people."""
+        return () if self._left is None else self._left.notes
+
+    def append(self, header: FrameHeader, pixels: Frame) -> bool:
         """Write one frame; on return it is acknowledged.
 
         Parameters
@@ -146,6 +173,11 @@ class Recorder:
         pixels : ndarray
             (Y, X), as the header says, C-contiguous; not copied.
 
+        Returns
+        -------
+        bool
+            False when a killed predecessor had acknowledged this frame: nothing was written.
+
         Raises
         ------
         RecordError
@@ -154,15 +186,19 @@ class Recorder:
             If an earlier one could not: nothing more is taken.
         """
         self._refuse_after_error(f"frame {header.seq}")
+        if self._left is not None and header.seq in self._left.recent:
+            self.already_recorded += 1
+            return False
         try:
             self._check(header, pixels)
-            self._follow_seq(header.seq)
+            self._missing_until(header.seq)
             self._write(self._part_for(header), header, pixels)
-            if self._fsync_every and self._frames % self._fsync_every == 0:
+            if self._fsync_every and self._tally.frames % self._fsync_every == 0:
                 self._sync()
         except RecordError as error:
             self._error = error.message
             raise
+        return True
 
     def note_gap(self, first: int, last: int, reason: str) -> None:
         """Record that frames ``first`` to ``last`` will not come, and why.
@@ -186,6 +222,9 @@ class Recorder:
     def finalise(self) -> RecordSummary:
         """Close everything, write index.json and return what the recording holds. Idempotent.
 
+        After ``resume`` the whole sidecar is read again, so that the summary holds everything, and
+        every frame is looked for: about 3 s for a million frames.
+
         Never raises: what cannot be closed or written is named in the summary's ``error``.
         """
         if self._summary is None:
@@ -194,7 +233,7 @@ class Recorder:
                     close()
                 except (OSError, RecordError) as error:
                     self._error = self._error or f"{self._folder}: not closed cleanly: {error}"
-            self._summary = self._write_index(self._summarise())
+            self._summary = write_index(self._folder, self._summarise(), self._open_file)
         return self._summary
 
     def _refuse_after_error(self, what: str) -> None:
@@ -211,24 +250,24 @@ class Recorder:
                 f"{self._folder}: frame {header.seq}: its header says {header.shape} of "
                 f"{header.dtype}, its pixels are {pixels.shape} of {pixels.dtype.str}"
             )
-
-    def _follow_seq(self, seq: int) -> None:
-        if seq < self._next_seq:
-            self._out_of_order += 1
-            return
-        self._missing_until(seq)
-        self._next_seq = seq + 1
+        if header.dtype not in SUPPORTED_DTYPES:
+            raise RecordError(
+                f"{self._folder}: frame {header.seq}: pixels of {header.dtype} are not recorded, "
+                f"only {', '.join(SUPPORTED_DTYPES)}"
+            )
 
     def _missing_until(self, seq: int) -> None:
         if seq > self._next_seq:
             self._write_gap(self._next_seq, seq - 1, MISSING)
 
     def _write_gap(self, first: int, last: int, reason: str) -> None:
-        count = last - first + 1
-        self._sidecar.write(GapLine(first=first, last=last, count=count, reason=reason))
+        line = GapLine(first=first, last=last, count=last - first + 1, reason=reason)
+        self._write_line(line)
         self._next_seq = last + 1
-        self._gaps += 1
-        self._missing[reason] += count
+
+    def _write_line(self, line: Line) -> None:
+        self._sidecar.write(line)
+        self._tally.take(line)
 
     def _part_for(self, header: FrameHeader) -> Part:
         """Return the part a frame belongs to; close the one before and begin it when needed."""
@@ -240,7 +279,7 @@ class Recorder:
         part = self._part = Part(self._folder, self._n_opened, header, self._open_file)
         self._n_opened += 1
         if new_format:
-            self._sidecar.write(epoch_line(header, part.number))
+            self._write_line(epoch_line(header, part.number))
         if self._fsync_every:
             self._sync_names()
         return part
@@ -248,7 +287,7 @@ class Recorder:
     def _write(self, part: Part, header: FrameHeader, pixels: Frame) -> None:
         page = part.tiff.append(pixels)
         try:
-            self._sidecar.write(frame_line(header, part.number, page))
+            self._write_line(frame_line(header, part.number, page))
         except RecordError as error:
             # A page without its line was never acknowledged: take it back, so that both agree.
             try:
@@ -256,10 +295,7 @@ class Recorder:
             except RecordError as second:
                 raise RecordError(f"{error.message}; {second.message}") from error
             raise
-        part.note(header.seq)
-        self._first_header = self._first_header or header
-        self._frames += 1
-        self._bytes += pixels.nbytes
+        self._next_seq = max(self._next_seq, header.seq + 1)
 
     def _close_part(self) -> None:
         part, self._part = self._part, None
@@ -273,7 +309,7 @@ class Recorder:
             raise RecordError(f"{part.tiff.path}: not closed cleanly: {error}") from error
         finally:
             if part.tiff.n_pages:
-                self._parts.append(part.summary())
+                self._sizes[part.number] = part.tiff.size_bytes
             else:
                 part.tiff.path.unlink()
 
@@ -302,28 +338,23 @@ class Recorder:
             raise RecordError(f"{self._folder}: fsync failed: {error}") from error
 
     def _summarise(self) -> RecordSummary:
-        header = self._first_header
-        return RecordSummary(
-            version=SIDECAR_VERSION,
-            stream=self._stream,
-            run_id="" if header is None else header.run_id,
-            camera="" if header is None else header.camera,
-            frames=self._frames,
-            bytes=self._bytes,
-            parts=tuple(self._parts),
-            gaps=self._gaps,
-            missing=dict(self._missing),
-            out_of_order=self._out_of_order,
-            complete=not self._error,
-            error=self._error,
-        )
+        tally, sizes = self._tally, self._sizes
+        if self._left is not None:
+            try:
+                survey = survey_stream(self._folder)
+            except ConfigError as error:
+                self._error = self._error or f"what was recorded cannot be counted: {error.message}"
+            else:
+                tally, sizes = survey.tally, survey.sizes
+                self._error = self._error or "; ".join(survey.problems())
+        return summarise(tally, self._stream, sizes, error=self._error, notes=self.notes)
 
-    def _write_index(self, summary: RecordSummary) -> RecordSummary:
-        content = msgspec.json.format(msgspec.json.encode(summary), indent=2) + b"\n"
-        try:
-            replace_file(self._folder / INDEX_NAME, content, self._open_file)
-        except OSError as error:
-            text = f"{self._folder / INDEX_NAME}: not written: {error}"
-            error_text = f"{summary.error}; {text}" if summary.error else text
-            return msgspec.structs.replace(summary, complete=False, error=error_text)
-        return summary
+
+def _stream_line(stream: str, left: Leftover | None) -> StreamLine:
+    return StreamLine(
+        version=SIDECAR_VERSION,
+        stream=stream,
+        software=SOFTWARE,
+        resumed=left is not None,
+        torn_bytes=0 if left is None else left.torn_bytes,
+    )

@@ -12,12 +12,14 @@ written, what a summary means.
     clean/CAMERA/     the same, for the denoised stream (when recorded)
     truth/CAMERA/     truth.tif: true electrons of a simulated camera (when asked for)
     logs/             messages of each stage
-    summary.json      totals of the run; missing when the run was killed
+    summary.json      totals of the run; missing when the run was killed, until it is recovered
 ```
 """
 
 from __future__ import annotations
 
+import os
+import platform
 import secrets
 import sys
 from datetime import UTC, datetime
@@ -31,6 +33,7 @@ from livedenoise.core.clock import now_ns, wall_time_text
 from livedenoise.core.config import Config
 from livedenoise.core.constants import CameraConstants
 from livedenoise.core.errors import ConfigError, RecordError
+from livedenoise.core.process_life import birth_of
 from livedenoise.record.machine import Machine, this_machine
 from livedenoise.record.raw_file import replace_file
 from livedenoise.record.sidecar import SIDECAR_NAME
@@ -56,7 +59,8 @@ class RunFacts(msgspec.Struct, frozen=True, kw_only=True):
     """Content of run.json.
 
     ``created`` is wall-clock time (ISO 8601 with offset); ``created_ns`` is ``core.clock`` at that
-    moment, so that the times of frames can be turned into wall-clock time.
+    moment, so that the times of frames can be turned into wall-clock time. ``pid`` on ``host`` is
+    the process that makes the run; with ``born`` it is told from a later one of the same number.
     """
 
     version: int
@@ -67,6 +71,9 @@ class RunFacts(msgspec.Struct, frozen=True, kw_only=True):
     argv: list[str]
     machine: Machine
     cameras: dict[str, CameraRecord] = {}
+    pid: int = 0
+    born: str = ""
+    host: str = ""
 
 
 class RunFolder:
@@ -101,7 +108,7 @@ class RunFolder:
         """
         cameras = {**self._facts.cameras, camera: record}
         self._facts = msgspec.structs.replace(self._facts, cameras=cameras)
-        _write_json(self.path / RUN_NAME, self._facts)
+        write_json(self.path / RUN_NAME, self._facts)
 
     def write_summary(self, summary: dict[str, Any]) -> None:
         """Write summary.json: whole, or not there.
@@ -111,7 +118,7 @@ class RunFolder:
         RecordError
             If it cannot be written.
         """
-        _write_json(self.path / SUMMARY_NAME, summary)
+        write_json(self.path / SUMMARY_NAME, summary)
 
 
 def create_run_folder(
@@ -153,11 +160,14 @@ def create_run_folder(
         created_ns=created_ns,
         argv=list(sys.argv if argv is None else argv),
         machine=this_machine(),
+        pid=os.getpid(),
+        born=birth_of(os.getpid()) or "",
+        host=platform.node(),
     )
-    _write_json(path / RUN_NAME, facts)
+    write_json(path / RUN_NAME, facts)
     if config_text:
         _write(path / "config.toml", config_text.encode("utf-8"))
-    _write_json(path / "config.json", config.model_dump(mode="json"))
+    write_json(path / "config.json", config.model_dump(mode="json"))
     return RunFolder(path, facts)
 
 
@@ -260,7 +270,14 @@ def _write(path: Path, content: bytes) -> None:
         raise RecordError(f"{path}: cannot be written: {error}") from error
 
 
-def _write_json(path: Path, value: object) -> None:
+def write_json(path: Path, value: object) -> None:
+    """Write a small JSON file: whole, or not there.
+
+    Raises
+    ------
+    RecordError
+        If it cannot be written.
+    """
     _write(path, msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n")
 
 

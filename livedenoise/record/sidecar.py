@@ -20,7 +20,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import msgspec
 
@@ -33,12 +33,22 @@ SIDECAR_VERSION = 1
 SIDECAR_NAME = "frames.jsonl"
 
 
-class StreamLine(msgspec.Struct, frozen=True, kw_only=True, tag="stream", tag_field="kind"):
-    """First line: version of this format, ``raw`` or ``clean``, and who wrote it."""
+class StreamLine(
+    msgspec.Struct, frozen=True, kw_only=True, tag="stream", tag_field="kind", omit_defaults=True
+):
+    """First line: version of this format, ``raw`` or ``clean``, and who wrote it.
+
+    Written again, with ``resumed``, where the successor of a killed recorder goes on;
+    ``torn_bytes`` is the half line it cut off. ``rebuilt`` marks a sidecar made from the part files
+    alone: numbers count their pages, times are unknown.
+    """
 
     version: int
     stream: str
     software: str = ""
+    resumed: bool = False
+    torn_bytes: int = 0
+    rebuilt: bool = False
 
 
 class EpochLine(msgspec.Struct, frozen=True, kw_only=True, tag="epoch", tag_field="kind"):
@@ -149,24 +159,39 @@ def frame_line(header: FrameHeader, part: int, page: Page) -> FrameLine:
 
 
 class SidecarWriter:
-    """Appends lines to a new file, each with one ``write()``.
+    """Appends lines to a file, each with one ``write()``.
+
+    Parameters
+    ----------
+    open_file : callable
+        Creates the file; with ``end``, opens the one there is.
+    end : int, optional
+        Bytes of whole lines in an existing file: what follows them is cut off.
 
     Raises
     ------
     RecordError
-        If the file exists or cannot be created.
+        If a new file exists already, or the file cannot be opened or cut.
     """
 
-    def __init__(self, path: Path, open_file: OpenFile = open_new) -> None:
+    def __init__(
+        self, path: Path, open_file: OpenFile = open_new, *, end: int | None = None
+    ) -> None:
         self.path = path
-        self._end = 0
+        self._end = end or 0
         self._closed = False
         try:
             self._file = open_file(path)
         except FileExistsError:
             raise RecordError(f"{path}: exists already", "choose another folder") from None
         except OSError as error:
-            raise RecordError(f"{path}: cannot be created: {error}") from error
+            what = "created" if end is None else "opened"
+            raise RecordError(f"{path}: cannot be {what}: {error}") from error
+        if end is not None:
+            failed = self._cut()
+            if failed:
+                self.close()
+                raise RecordError(f"{path}: cannot go on{failed}")
 
     def write(self, line: Line) -> None:
         """Append one line; on return the operating system has all of it.
@@ -214,6 +239,48 @@ class SidecarWriter:
         return ""
 
 
+class Scanned(NamedTuple):
+    """One line as found: its number, the bytes up to its end, and the line or its damage."""
+
+    number: int
+    end: int
+    line: Line | None
+    damage: str
+
+
+def scan(path: Path, start: int = 0) -> Iterator[Scanned]:
+    """Yield every line of a sidecar, damaged ones too.
+
+    Parameters
+    ----------
+    start : int
+        Byte to start at; the line it lies in is left out, unless it is the first.
+
+    Raises
+    ------
+    ConfigError
+        If the file cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, start - 1))
+            end = max(0, start - 1)
+            if start > 0:
+                end += len(file.readline())
+            for number, content in enumerate(file, start=1):
+                end += len(content)
+                try:
+                    if not content.endswith(b"\n"):
+                        raise msgspec.DecodeError("the line has no end")  # noqa: TRY301
+                    line = _DECODER.decode(content)
+                except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                    yield Scanned(number, end, None, f"{number}: not a line of a sidecar: {error}")
+                else:
+                    yield Scanned(number, end, line, "")
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from error
+
+
 class SidecarReader:
     """Iterates over the lines of a sidecar, whatever its size.
 
@@ -237,23 +304,16 @@ class SidecarReader:
             If the file cannot be read, or a line other than the last is damaged.
         """
         self.torn = ""
-        damage: str = ""
-        try:
-            with self.path.open("rb") as file:
-                for number, content in enumerate(file, start=1):
-                    if damage:
-                        raise ConfigError(f"{self.path}:{damage}")
-                    try:
-                        if not content.endswith(b"\n"):
-                            raise msgspec.DecodeError("the line has no end")  # noqa: TRY301
-                        line = _DECODER.decode(content)
-                    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-                        # Only the last line may be torn: wait for whether another one follows.
-                        damage = f"{number}: not a line of a sidecar: {error}"
-                    else:
-                        yield line
-        except OSError as error:
-            raise ConfigError(f"{self.path}: cannot be read: {error}") from error
+        damage = ""
+        for found in scan(self.path):
+            if damage:
+                raise ConfigError(
+                    f"{self.path}:{damage}", "livedenoise recover RUN mends what can be mended"
+                )
+            # Only the last line may be torn: wait for whether another one follows.
+            damage = found.damage
+            if found.line is not None:
+                yield found.line
         self.torn = damage
 
 

@@ -1,7 +1,9 @@
 """The record stage: one stream, losslessly, to disk. Owed every frame; releases it once written.
 
 A full disk ends the recording, not the run: the file is finalised, the error names what is missing,
-and the stage ends so that the live view goes on without it.
+and the stage ends so that the live view goes on without it. A killed stage has a successor
+(``resume``) that goes on in its recording. When the stream's writer is replaced the rest of the old
+ring is read, then the new one; the numbers between the two become a gap with a reason.
 """
 
 from __future__ import annotations
@@ -14,19 +16,32 @@ import msgspec
 from livedenoise.bus import wire
 from livedenoise.bus.backlog import Lossless
 from livedenoise.bus.context import new_context
-from livedenoise.bus.reader import FrameReader, Received
-from livedenoise.bus.ring import Ring, RingSpec
+from livedenoise.bus.followed import FollowedStream
+from livedenoise.bus.reader import Received
+from livedenoise.bus.ring import RingSpec
+from livedenoise.core.clock import now_ns
 from livedenoise.core.errors import BusError, RecordError
+from livedenoise.core.log import get_logger
 from livedenoise.core.metrics import StageMetrics
 from livedenoise.record.recorder import Recorder
-from livedenoise.supervise.stage import Pulse
+from livedenoise.supervise.stage import Pulse, no_pulse
 
 _ATTACH_S = 10.0
 _IDLE_S = 0.05
+_DRAIN_SWITCH_NS = 2_000_000_000
+"""How long a stop waits for a new writer that was announced and does not answer."""
+
+_FINALISE_S = 60.0
+"""Longest silence while the many million frames of a resumed recording are counted at its end."""
+
+_log = get_logger(__name__)
 
 
 class RecordWiring(msgspec.Struct, frozen=True, kw_only=True):
-    """What the stage is told once the ring exists."""
+    """What the stage is told once the ring exists.
+
+    ``resume`` says that a killed predecessor may have begun this recording.
+    """
 
     ring: RingSpec
     endpoint: str
@@ -35,6 +50,7 @@ class RecordWiring(msgspec.Struct, frozen=True, kw_only=True):
     folder: str
     part_size_bytes: int
     fsync_every: int
+    resume: bool = False
 
 
 class RecordStage:
@@ -44,11 +60,13 @@ class RecordStage:
         self._settings = settings
         self._context = new_context()
         self._metrics = StageMetrics()
-        self._ring: Ring | None = None
-        self._reader: FrameReader | None = None
+        self._stream_name = ""
+        self._stream: FollowedStream | None = None
         self._recorder: Recorder | None = None
         self._summary: dict[str, Any] = {}
-        self._drain = False
+        self._seam_reasons: set[str] = set()
+        self._pulse: Pulse = no_pulse
+        self._drain_ns = 0
         self._abort = False
 
     def open(self) -> dict[str, Any]:
@@ -56,19 +74,21 @@ class RecordStage:
         return {}
 
     def configure(self, settings: dict[str, Any]) -> dict[str, Any]:
-        """Create the files and attach the stream."""
+        """Create the files, or go on in a predecessor's, and attach the stream."""
         wiring = msgspec.convert(settings, RecordWiring)
-        self._recorder = Recorder(
+        begin = Recorder.resume if wiring.resume else Recorder
+        self._recorder = begin(
             Path(wiring.folder),
             wiring.stream,
             part_size_bytes=wiring.part_size_bytes,
             fsync_every=wiring.fsync_every,
         )
-        self._ring = Ring.attach(wiring.ring)
-        self._reader = FrameReader(
-            self._ring, self._context, wiring.endpoint, wiring.reader, Lossless()
-        )
-        self._reader.attach(_ATTACH_S)
+        for note in self._recorder.notes:
+            _log.warning("%s: %s", wiring.folder, note)
+        self._metrics.gauges["last_seq"] = self._recorder.next_seq - 1
+        self._stream_name = wiring.stream
+        self._stream = FollowedStream(self._context, wiring.reader, Lossless)
+        self._stream.open(wiring.ring, wiring.endpoint, _ATTACH_S)
         return {}
 
     def idle(self) -> None:
@@ -76,6 +96,7 @@ class RecordStage:
 
     def start(self, pulse: Pulse) -> None:
         """Nothing to start: frames come when the camera does."""
+        self._pulse = pulse
 
     def step(self) -> bool:
         """Write one frame; True while more may come.
@@ -84,31 +105,46 @@ class RecordStage:
         ------
         RecordError
             If a frame cannot be written, or the recording cannot be closed cleanly.
+        BusError
+            If a new writer of the stream never answers.
         """
         if self._abort:
             return self._finish()
-        reader, recorder = self._live_reader, self._live_recorder
-        item = reader.read(_IDLE_S)
+        stream = self._live_stream
+        reattached = stream.reattached
+        item = stream.read(_IDLE_S)
+        if stream.reattached != reattached:
+            self._metrics.counts["reattached"] += stream.reattached - reattached
+            self._seam_reasons.add(stream.reason)
+            if item is None:
+                # What the new writer owes is on its way: even a stop waits for it.
+                return True
         match item:
             case wire.Gap(first=first, last=last, reason=reason):
-                recorder.note_gap(first, last, reason)
+                self._close_seam(first)
+                self._live_recorder.note_gap(first, last, reason)
             case Received():
+                self._close_seam(item.header.seq)
                 self._append(item)
             case None:
-                if reader.ended or self._drain:
+                if self._over():
                     return self._finish()
         return True
 
     def on_order(self, message: wire.AnyMessage) -> None:
-        """No other orders exist."""
+        """Follow the stream's new writer."""
+        if isinstance(message, wire.Reattach) and message.stream == self._stream_name:
+            self._live_stream.replace(message)
 
     def request_stop(self, *, drain: bool) -> None:
         """End after what has arrived (the stream's writer may be dead), or at once."""
-        self._drain = True
+        self._drain_ns = self._drain_ns or now_ns()
         self._abort = self._abort or not drain
 
     def metrics(self) -> dict[str, Any]:
-        """Return frames and bytes written."""
+        """Return frames and bytes written, and how many frames wait."""
+        if self._stream is not None:
+            self._metrics.gauges["backlog"] = self._stream.backlog
         return self._metrics.snapshot()
 
     def facts(self) -> dict[str, Any]:
@@ -118,24 +154,47 @@ class RecordStage:
     def close(self) -> None:
         """Finalise, whatever happened; release socket and ring."""
         self._finalise()
-        if self._reader is not None:
-            self._reader.close()
-        if self._ring is not None:
-            self._ring.close()
+        if self._stream is not None:
+            self._stream.close()
         self._context.term()
 
+    def _close_seam(self, first: int) -> None:
+        """Write down what is missing between the old writer's last number and ``first``."""
+        if not self._seam_reasons:
+            return
+        recorder = self._live_recorder
+        if first > recorder.next_seq:
+            recorder.note_gap(recorder.next_seq, first - 1, "+".join(sorted(self._seam_reasons)))
+        self._seam_reasons.clear()
+
     def _append(self, frame: Received) -> None:
+        counts = self._metrics.counts
         try:
-            self._live_recorder.append(frame.header, frame.pixels)
+            written = self._live_recorder.append(frame.header, frame.pixels)
         except RecordError:
-            self._metrics.counts["failed"] += 1
+            counts["failed"] += 1
             raise
-        self._metrics.counts["recorded"] += 1
-        self._metrics.counts["bytes"] += frame.header.nbytes
+        if written:
+            counts["recorded"] += 1
+            counts["bytes"] += frame.header.nbytes
+            self._metrics.gauges["last_seq"] = frame.header.seq
+        else:
+            counts["already_recorded"] += 1
         # Only now: until here the ring is the only copy.
-        self._live_reader.release(frame)
+        self._live_stream.release(frame)
+
+    def _over(self) -> bool:
+        """Return whether nothing more comes: nothing waits, and this is not a killed writer."""
+        stream = self._live_stream
+        if stream.ended:
+            return True
+        if not self._drain_ns or stream.backlog:
+            return False
+        return not stream.switching or now_ns() - self._drain_ns > _DRAIN_SWITCH_NS
 
     def _finish(self) -> bool:
+        if self._recorder is not None and self._recorder.resumed:
+            self._pulse(busy_s=_FINALISE_S)
         self._finalise()
         if self._summary.get("error"):
             # Frames are on disk, but the recording around them is not whole: never silent.
@@ -148,10 +207,10 @@ class RecordStage:
             self._recorder = None
 
     @property
-    def _live_reader(self) -> FrameReader:
-        if self._reader is None:
+    def _live_stream(self) -> FollowedStream:
+        if self._stream is None:
             raise BusError("the record stage is not configured yet")
-        return self._reader
+        return self._stream
 
     @property
     def _live_recorder(self) -> Recorder:

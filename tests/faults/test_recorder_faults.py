@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import signal
 import subprocess
@@ -18,10 +19,17 @@ import tifffile
 
 from livedenoise.core.errors import DataLossError, RecordError
 from livedenoise.core.frame import FrameHeader
-from livedenoise.record.raw_file import OpenFile
+from livedenoise.record.raw_file import OpenFile, RawFile, open_existing
 from livedenoise.record.recorder import Recorder, RecordSummary
 from livedenoise.record.sidecar import read_sidecar
-from livedenoise.testing.faults import FailingWrite, Fault, FullDisk, SlowDisk, TornWrite
+from livedenoise.testing.faults import (
+    FailingWrite,
+    Fault,
+    FaultyFile,
+    FullDisk,
+    SlowDisk,
+    TornWrite,
+)
 
 SHAPE = (8, 12)
 PART_BYTES = 1600
@@ -180,6 +188,169 @@ def test_sigkill_of_the_recorder_at_a_random_frame(tmp_path: Path, seed: int) ->
             folder / f"part-{line.part:04d}.tif", "<u2", 256 * 256, offset=line.offset
         )
         np.testing.assert_array_equal(raw.reshape(256, 256), expected[line.seq % 16])
+
+
+def fail_on(disk: Fault) -> dict[str, OpenFile]:
+    """Return the options that put a successor on a faulty disk."""
+
+    def reopen(path: Path) -> RawFile:
+        file = FaultyFile(open_existing(path), disk)
+        file.size = path.stat().st_size
+        return file
+
+    return {"open_file": disk, "reopen": reopen}
+
+
+def resume_until_refused(folder: Path, disk: Fault) -> tuple[list[int], RecordSummary | None]:
+    """Go on with frames 3 to 6, the first of which was acknowledged already."""
+    try:
+        recorder = Recorder.resume(folder, "raw", part_size_bytes=PART_BYTES, **fail_on(disk))
+    except RecordError:
+        return [], None
+    done: list[int] = []
+    for seq in range(3, 7):
+        try:
+            recorder.append(make_header(seq), make_pixels(seq))
+        except RecordError:
+            break
+        done.append(seq)
+    return done, recorder.finalise()
+
+
+@pytest.mark.parametrize("kind", FULL)
+def test_disk_full_at_every_write_of_a_successor(tmp_path: Path, kind: str) -> None:
+    refused_at, k = set(), 0
+    while True:
+        k += 1
+        folder, disk = tmp_path / str(k), FULL[kind](k)
+        first = Recorder(folder, "raw", part_size_bytes=PART_BYTES)
+        for seq in range(4):
+            first.append(make_header(seq), make_pixels(seq))
+        assert first._part is not None
+        first._part.tiff.close()
+        first._sidecar.close()
+        done, summary = resume_until_refused(folder, disk)
+        on_disk = [0, 1, 2, 3, *done[1:]]
+        if summary is not None:
+            assert_on_disk(folder, on_disk, summary)
+        if disk.n_writes < k:
+            assert summary is not None
+            assert summary.complete
+            break
+        assert summary is None or not summary.complete
+        refused_at.add(len(done))
+        # Whoever comes next finds everything acknowledged, and room.
+        last = Recorder.resume(folder, "raw", part_size_bytes=PART_BYTES)
+        for seq in range(on_disk[-1], 8):
+            last.append(make_header(seq), make_pixels(seq))
+        whole = last.finalise()
+        assert whole.complete
+        assert_on_disk(folder, list(range(8)), whole)
+    assert refused_at == set(range(5))
+
+
+ZYGOTE = """
+import os, sys
+from pathlib import Path
+from livedenoise.record.recorder import Recorder
+sys.path.insert(0, {tests!r})
+from test_recorder_faults import make_header, make_pixels
+pool = [make_pixels(seq, {shape}) for seq in range(16)]
+for line in sys.stdin:
+    child = os.fork()
+    if child == 0:
+        recorder = Recorder.resume(Path({folder!r}), "raw", part_size_bytes={part_bytes})
+        for seq in range(int(line), 10**6):
+            recorder.append(make_header(seq, {shape}), pool[seq % 16])
+            os.write(1, b"%d\\n" % seq)
+    os.write(1, b"pid %d\\n" % child)
+    os.waitpid(child, 0)
+    os.write(1, b"dead\\n")
+"""
+BIG = (64, 128)
+
+
+class Lives:
+    """Recorder processes, one after the other, forked from one that has everything imported."""
+
+    def __init__(self, folder: Path, seed: int) -> None:
+        self._random = random.Random(seed)
+        code = ZYGOTE.format(
+            tests=str(Path(__file__).parent), folder=str(folder), shape=BIG, part_bytes=200_000
+        )
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+
+    def live_and_die(self, first_seq: int) -> list[int]:
+        """Record from ``first_seq`` on, be killed at a random moment; return what was reported."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(b"%d\n" % first_seq)
+        self._process.stdin.flush()
+        kill_after = self._random.randrange(-3, 20)
+        reported: list[int] = []
+        pid = 0
+        while not pid or len(reported) < kill_after:
+            line = self._line()
+            if line.startswith(b"pid"):
+                pid = int(line.split()[1])
+            else:
+                reported.append(int(line))
+        time.sleep(self._random.random() * 0.002)  # into the middle of a write
+        os.kill(pid, signal.SIGKILL)
+        while (line := self._line()) != b"dead\n":
+            reported.append(int(line))
+        return reported
+
+    def _line(self) -> bytes:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        assert line, "the recorder process ended by itself"
+        return line
+
+    def close(self) -> None:
+        self._process.communicate()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks recorders to be quick")
+@pytest.mark.parametrize("seed", range(3))
+def test_recorder_killed_again_and_again_loses_no_acknowledged_frame(
+    tmp_path: Path, seed: int
+) -> None:
+    folder = tmp_path / "raw"
+    lives, choose = Lives(folder, seed), random.Random(seed + 1000)
+    reported: list[int] = []
+    try:
+        for _ in range(30):
+            # The ring gives again what was acknowledged and not released.
+            again = min(len(reported), choose.randrange(4))
+            first = len(reported) - again
+            seen = lives.live_and_die(first)
+            assert seen == list(range(first, first + len(seen)))
+            reported += seen[again:]
+    finally:
+        lives.close()
+    last = Recorder.resume(folder, "raw", part_size_bytes=200_000)
+    for seq in range(len(reported), len(reported) + 3):
+        last.append(make_header(seq, BIG), make_pixels(seq % 16, BIG))
+    summary = last.finalise()
+    assert summary.complete, summary.error
+    content = read_sidecar(folder / "frames.jsonl")
+    # No acknowledged frame is missing, none is there twice.
+    assert [line.seq for line in content.frames] == list(range(len(reported) + 3))
+    assert summary.frames == len(reported) + 3
+    pool = [make_pixels(seq, BIG) for seq in range(16)]
+    pages = {}
+    for path, part in zip(sorted(folder.glob("part-*.tif")), summary.parts, strict=True):
+        with tifffile.TiffFile(path) as tiff:
+            assert (path.name, len(tiff.pages)) == (part.file, part.pages)
+            for number, page in enumerate(tiff.pages):
+                pages[int(path.stem[5:]), number] = page.asarray()
+    for line in content.frames:
+        np.testing.assert_array_equal(pages[line.part, line.page], pool[line.seq % 16])
+        path = folder / f"part-{line.part:04d}.tif"
+        raw = np.fromfile(path, "<u2", BIG[0] * BIG[1], offset=line.offset)
+        np.testing.assert_array_equal(raw.reshape(BIG), pool[line.seq % 16])
 
 
 def test_slow_disk_slows_the_caller_and_queues_nothing(tmp_path: Path) -> None:

@@ -11,7 +11,9 @@ from livedenoise.acquire.stream_limits import stream_period_ns
 from livedenoise.core.camera import StreamRequest
 from livedenoise.core.camera_config import SceneConfig
 from livedenoise.core.config import SimulatedCameraConfig, load_config
+from livedenoise.core.errors import ConfigError
 from livedenoise.core.frame import max_count
+from livedenoise.hardware import find_config, shipped_configs
 from livedenoise.imaging.sensor import sensor_constants
 from livedenoise.testing.simulated_runs import Slots, run_camera
 
@@ -116,3 +118,46 @@ def test_every_file_describes_itself_and_opens_with_its_sources(stem: str) -> No
     assert "ssumed" in text or "assumption" in text
     assert tomllib.loads(text)["description"]
     assert tomllib.loads(text)["name"] == stem.replace("_", "-")
+
+
+def test_a_folder_is_not_a_configuration(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text("")
+    with pytest.raises(ConfigError, match="a folder") as error:
+        find_config(str(tmp_path))
+    assert "mine.toml" in error.value.hint
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ConfigError, match="a folder") as error:
+        find_config(str(tmp_path / "empty"))
+    assert "demo" in error.value.hint
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("two-cameras", "two_cameras"),
+        ("kinetics_speed", "kinetix_speed"),
+        ("hardware_configs/demmo.toml", "hardware_configs/demo.toml"),
+        ("Orca-Quest2", "orca_quest2"),
+        ("zyla42.toml", "zyla_4_2"),
+        ("DEMO", "demo"),
+    ],
+)
+def test_a_misspelt_name_finds_the_nearest(name: str, meant: str) -> None:
+    with pytest.raises(ConfigError, match="no such configuration") as error:
+        find_config(name)
+    assert f"did you mean {meant}" in error.value.hint
+    assert "zyla_4_2" in error.value.hint
+
+
+def test_a_misspelt_file_finds_its_neighbour(tmp_path: Path) -> None:
+    (tmp_path / "confocal.toml").write_text("")
+    with pytest.raises(ConfigError) as error:
+        find_config(str(tmp_path / "confical.toml"))
+    assert str(tmp_path / "confocal.toml") in error.value.hint
+
+
+def test_nothing_like_it_lists_every_shipped_name() -> None:
+    with pytest.raises(ConfigError) as error:
+        find_config("qqqqqq")
+    assert "did you mean" not in error.value.hint
+    assert all(name in error.value.hint for name in shipped_configs())
