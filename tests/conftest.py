@@ -48,17 +48,16 @@ def private_temp(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     It is short, because sockets live in it, and child processes inherit it.
     """
     tmp_path_factory.getbasetemp()  # pytest's own folder stays where it is usually looked for
-    before = tempfile.tempdir, os.environ.get("TMPDIR")
-    with tempfile.TemporaryDirectory(prefix="lt-") as folder:
-        tempfile.tempdir = os.environ["TMPDIR"] = folder
+    before = tempfile.tempdir
+    with tempfile.TemporaryDirectory(prefix="lt-") as folder, pytest.MonkeyPatch.context() as patch:
+        tempfile.tempdir = folder
+        patch.setenv("TMPDIR", folder)
+        # Where running daemons are found: those of the tests are nobody else's business.
+        patch.setenv("XDG_RUNTIME_DIR", folder)
         try:
             yield Path(folder)
         finally:
-            tempfile.tempdir = before[0]
-            if before[1] is None:
-                del os.environ["TMPDIR"]
-            else:
-                os.environ["TMPDIR"] = before[1]
+            tempfile.tempdir = before
 
 
 @pytest.fixture

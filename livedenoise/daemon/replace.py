@@ -66,7 +66,9 @@ class Replacements:
             self._stages.send(heir, wire.Start())
 
         self._steps += [
-            _Step(heir, lambda: heir.info is not None and _upstream_runs(line, kind), configure),
+            _Step(
+                heir, lambda: heir.info is not None and self._upstream_runs(line, kind), configure
+            ),
             _Step(heir, lambda: heir.ready is not None, begin),
         ]
 
@@ -94,11 +96,15 @@ class Replacements:
             step.handle.hopeless = True
             step.handle.process.kill()
 
+    def _upstream_runs(self, line: Line, kind: str) -> bool:
+        """Return whether all a stage reads from is there to attach to (or never will be).
 
-def _upstream_runs(line: Line, kind: str) -> bool:
-    """Return whether everything a stage reads from is there to attach to (or never will be)."""
-    for name in _UPSTREAM[kind]:
-        handle = line.get(name)
-        if handle is not None and not handle.over and handle.state != "running":
-            return False
-    return True
+        A successor that is ready has not told its address before its last step was taken.
+        """
+        for name in _UPSTREAM[kind]:
+            handle = line.get(name)
+            if handle is None or handle.over:
+                continue
+            if handle.state != "running" or any(step.handle is handle for step in self._steps):
+                return False
+        return True

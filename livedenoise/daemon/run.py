@@ -126,6 +126,7 @@ class Daemon:
                 self._outcome.error(error)
             finally:
                 self._shut_down(stages)
+                self._note_strangers(server)
             # Before it can no longer be found: whoever waits for the end then reads the summary.
             return self._finish(stages)
 
@@ -285,6 +286,17 @@ class Daemon:
         if not self._started_ns:
             return PREPARING
         return "draining" if self._draining or self._stopped_ns else "running"
+
+    def _note_strangers(self, server: ControlServer) -> None:
+        """Say how often somebody spoke on the run's sockets who had no business there."""
+        counts = {
+            "the stages' channel": server.wire_errors,
+            "status and stop": 0 if self._remote is None else self._remote.refused,
+            "shared metrics": 0 if self._metrics is None else self._metrics.refused,
+        }
+        for where, count in counts.items():
+            if count:
+                self._outcome.note(f"{count} messages or connections were refused on {where}")
 
     def _finish(self, stages: Stages) -> Summary:
         results = [

@@ -102,6 +102,7 @@ class Supervisor:
             pid=dead.process.pid,
         )
         self._outcome.incident(incident)
+        self._free_attaching_readers(dead, line)
         if self._may_replace(dead, line):
             self._outcome.note(
                 f"{incident.what}: replaced, {dead.restarts + 1} times so far, "
@@ -111,6 +112,17 @@ class Supervisor:
             self._replacements.replace(line, dead, self._frames_left(line), incident)
         else:
             self._give_up(dead, line)
+
+    def _free_attaching_readers(self, dead: StageHandle, line: Line) -> None:
+        """Kill successors that wait for an answer of the dead writer: it would never come.
+
+        The next ones are configured only when the writer's own successor runs.
+        """
+        for kind in READERS.get(dead.kind, ()):
+            reader = line.get(kind)
+            if reader is None or reader.over or not reader.configured or reader.ready is not None:
+                continue
+            self._kill(reader, f"stage {reader.name} was attaching to {dead.name}: started again")
 
     def _may_replace(self, dead: StageHandle, line: Line) -> bool:
         if dead.hopeless or not self._worth_replacing(dead, line):
@@ -132,8 +144,10 @@ class Supervisor:
                 left = self._frames_left(line)
                 return dead.silent_death and not self.stopping and again and left != 0
             case "record" | "record-clean":
-                # A full disk is no better for a second process.
-                return dead.silent_death
+                # A full disk is no better for a second process, and a writer that is over has
+                # nobody to answer it.
+                writer = acquire if dead.kind == "record" else line.existing("denoise")
+                return dead.silent_death and not writer.over
             case "denoise":
                 owed = facts is not None and plan.denoises_all(self._config, facts)
                 return code != EXIT_CONFIG and not acquire.over and (owed or not self.stopping)

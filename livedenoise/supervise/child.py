@@ -1,8 +1,8 @@
 """Entry of every stage process: ``python -m livedenoise.supervise.child``.
 
 The first line on stdin is a ChildSpec as JSON; the rest of stdin stays open for as long as the
-parent lives, so that its end means the parent died. Ctrl-C in a terminal reaches every process:
-a stage ignores it and takes its orders from the daemon.
+parent lives, so that its end means the parent died. Ctrl-C in a terminal, and the end of the
+terminal, reach every process: a stage ignores both and takes its orders from the daemon.
 """
 
 from __future__ import annotations
@@ -47,7 +47,9 @@ class ChildSpec(msgspec.Struct, frozen=True, kw_only=True):
 
 def main() -> int:
     """Run one stage and return the process's exit code."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for name in ("SIGINT", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
     spec = msgspec.json.decode(sys.stdin.buffer.readline(), type=ChildSpec)
     log.configure(spec.stage)
     stage = _resolve(spec.entry)(spec.settings)

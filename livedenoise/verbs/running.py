@@ -1,10 +1,15 @@
-"""``run`` and ``demo``: the live plane until it ends or is stopped, then its summary."""
+"""``run`` and ``demo``: the live plane until it ends or is stopped, then its summary.
+
+Stop signals: the first Ctrl-C or SIGTERM drains, the second aborts. A terminal that hangs up
+(SIGHUP) drains too, however often it says so: shells and sessions say it twice.
+"""
 
 from __future__ import annotations
 
 import argparse
 import signal
 import sys
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +17,7 @@ from typing import TYPE_CHECKING
 from livedenoise import __version__
 from livedenoise.core.errors import ConfigError
 from livedenoise.verbs.common import ENGINES, Verbs, positive, print_json
+from livedenoise.verbs.screen import Screen, drop_output
 
 if TYPE_CHECKING:
     from livedenoise.core.config import Config
@@ -28,7 +34,10 @@ def run(arguments: argparse.Namespace) -> int:
     from livedenoise.hardware import find_config
 
     path = find_config(arguments.config)
-    return _run_config(load_config(path), path.read_text(encoding="utf-8"), arguments)
+    config, text = load_config(path), path.read_text(encoding="utf-8")
+    if arguments.detach:
+        return _detach(config, arguments)
+    return _run_config(config, text, arguments)
 
 
 def demo(arguments: argparse.Namespace) -> int:
@@ -45,11 +54,67 @@ def _run_config(config: Config, text: str, arguments: argparse.Namespace) -> int
 
     options = _options(arguments)
     daemon = Daemon(with_options(config, options), options, config_text=text)
-    for name in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(name, lambda *_: daemon.request_stop())
+    orders = StopOrders(daemon.request_stop)
+    orders.listen()
     summary = _watched(daemon, quiet=arguments.headless or arguments.json)
-    _report(summary, as_json=arguments.json)
+    try:
+        _report(summary, as_json=arguments.json)
+    except OSError:
+        if not orders.hung_up:
+            raise
+        # The terminal went away; the summary is in the run folder.
+        drop_output()
     return summary.exit_code
+
+
+def _detach(config: Config, arguments: argparse.Namespace) -> int:
+    """Refuse here, where the user looks, what the run would refuse; then let it go."""
+    from livedenoise.daemon.options import with_options
+    from livedenoise.engines.package import resolve_model
+    from livedenoise.verbs.detaching import run_detached
+
+    denoise = with_options(config, _options(arguments)).denoise
+    if denoise.enabled and denoise.engine != "identity":
+        resolve_model(denoise.model)
+    return run_detached(arguments)
+
+
+class StopOrders:
+    """Turns signals into requests to stop.
+
+    Parameters
+    ----------
+    request_stop : callable
+        The first call drains, the second aborts.
+    """
+
+    def __init__(self, request_stop: Callable[[], None]) -> None:
+        self._request_stop = request_stop
+        self._asked = False
+        self._orders = 0
+        self.hung_up = False
+
+    def listen(self) -> None:
+        """Take SIGINT, SIGTERM and, unless it is ignored (nohup), SIGHUP."""
+        for name in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(name, lambda *_: self.order())
+        hang_up = getattr(signal, "SIGHUP", None)
+        if hang_up is not None and signal.getsignal(hang_up) is not signal.SIG_IGN:
+            signal.signal(hang_up, lambda *_: self.hang_up())
+
+    def order(self) -> None:
+        """Somebody asks to stop, perhaps for the second time."""
+        self._orders += 1
+        if self._orders > 1 or not self._asked:
+            self._asked = True
+            self._request_stop()
+
+    def hang_up(self) -> None:
+        """Drain; never the second request, whatever came before."""
+        self.hung_up = True
+        if not self._asked:
+            self._asked = True
+            self._request_stop()
 
 
 def _watched(daemon: Daemon, *, quiet: bool) -> Summary:
@@ -57,15 +122,16 @@ def _watched(daemon: Daemon, *, quiet: bool) -> Summary:
         return daemon.run()
     from rich.console import Console
 
-    from livedenoise.view.status import LiveStatus
+    from livedenoise.view.dashboard import Dashboard
+    from livedenoise.view.keys import Keys
 
     console = Console(stderr=True)
     with ExitStack() as stack:
         console.print(f"livedenoise {__version__}: preparing cameras and engine ...", style="dim")
-        status: LiveStatus | None = None
+        screen: Screen | None = None
         if console.is_terminal:
-            status = stack.enter_context(LiveStatus(console))
-        return daemon.run(status.show if status else None)
+            screen = stack.enter_context(Screen(Dashboard(console, keys=Keys())))
+        return daemon.run(screen.show if screen else None)
 
 
 def _report(summary: Summary, *, as_json: bool) -> None:
@@ -126,4 +192,5 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
     add("--model", metavar="M", help="shipped model or package folder")
     add("--engine", choices=ENGINES, help="which engine serves the model")
     add("--headless", action="store_true", help="no live status")
+    add("--detach", action="store_true", help="run in the background; see status, stop and dash")
     add("--json", action="store_true", help="print one JSON object and nothing else on stdout")

@@ -8,6 +8,7 @@ import pytest
 
 from livedenoise import cli
 from livedenoise.core.errors import EXIT_ABORTED, EXIT_INTERNAL
+from livedenoise.verbs import running
 
 
 @pytest.mark.parametrize(
@@ -22,7 +23,7 @@ def test_an_unforeseen_end_is_one_object_too(
     def fail(*_: object) -> int:
         raise error
 
-    monkeypatch.setattr(cli, "_run_config", fail)
+    monkeypatch.setattr(running, "_run_config", fail)
     assert cli.main(["demo", "--json"]) == code
     captured = capsys.readouterr()
     found = json.loads(captured.out)

@@ -311,6 +311,17 @@ def test_while_stopping_a_recorder_is_replaced_and_a_camera_is_not() -> None:
     assert scene.line.done == ["spawn record 150"]
 
 
+def test_a_recorder_whose_camera_is_gone_for_good_is_not_replaced() -> None:
+    scene = Scene()
+    scene.supervisor.stopping = True
+    for kind in ("acquire", "record", "denoise", "record-clean", "view"):
+        scene.die(kind)
+    scene.supervisor.follow()
+    assert scene.line.done == []
+    assert scene.outcome.exit_code == EXIT_RECORD
+    assert not scene.supervisor.lasting
+
+
 def test_a_denoiser_owed_every_frame_is_replaced_while_stopping() -> None:
     scene = Scene(camera_facts(lossless=True))
     scene.supervisor.stopping = True
