@@ -2,8 +2,9 @@
 
     python tools/make_pictures.py --real ../shared/data
 
-Writes ``docs/images/demo.png`` (raw, denoised, true signal of a simulated run), ``status.svg`` (the
-live status) and, with ``--real``, ``real/real.png``: replayed real recordings, raw and denoised.
+Writes ``docs/images/demo.png`` (raw, denoised, true signal of a simulated run), ``status.svg`` and
+``dashboard.svg`` (the dashboard at 80x24 and 200x60) and, with ``--real``, ``real/real.png``:
+replayed real recordings, raw and denoised. ``--only dashboard`` makes only the second kind.
 """
 
 from __future__ import annotations
@@ -15,22 +16,26 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import tifffile
 from bench_end_to_end import livedenoise
-from rich.console import Console
 
 from livedenoise.acquire.sources import open_source
 from livedenoise.core.config import load_config
+from livedenoise.core.status import StatusSnapshot
 from livedenoise.daemon.options import RunOptions
 from livedenoise.daemon.run import Daemon
 from livedenoise.hardware import find_config
-from livedenoise.view.status import render
+from livedenoise.view.export import export_svg
+from livedenoise.view.layout import Choice
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt
 
+DASHBOARD_SECONDS = 40.0
+"""Long enough for every moving average and for curves that say something."""
 IMAGES = Path(__file__).resolve().parents[1] / "docs" / "images"
 Image = npt.NDArray[Any]
 
@@ -49,11 +54,13 @@ def main() -> None:
     """Make every picture that can be made."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--real", type=Path, help="folder of the real recordings")
+    parser.add_argument("--only", choices=("dashboard",), help="make only these")
     arguments = parser.parse_args()
     IMAGES.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
-        demo_picture(Path(folder))
-        status_picture(Path(folder))
+        if arguments.only is None:
+            demo_picture(Path(folder))
+        dashboard_pictures(Path(folder))
         if arguments.real:
             real_picture(arguments.real.resolve(), Path(folder))
 
@@ -75,17 +82,22 @@ def demo_picture(folder: Path) -> None:
     _panel([images], [["raw", "denoised live", "true signal"]], IMAGES / "demo.png")
 
 
-def status_picture(folder: Path) -> None:
-    """Export the live status in the middle of a run as SVG."""
-    options = RunOptions(seconds=6, out=folder / "status")
-    snapshots = []
-    daemon = Daemon(load_config(find_config("demo")), options)
+def dashboard_pictures(folder: Path) -> None:
+    """Export the dashboard of a run of the demo, four fifths through, as SVG, small and large."""
+    options = RunOptions(seconds=DASHBOARD_SECONDS, out=folder / "status")
+    snapshots: list[StatusSnapshot] = []
+    # At rest: figures that compare frames are grey while the scene moves.
+    text = find_config("demo").read_text(encoding="utf-8")
+    config = folder / "still.toml"
+    config.write_text(text.replace("motion_px_per_s = 4.0", "motion_px_per_s = 0.0"))
+    daemon = Daemon(load_config(config), options)
     daemon.run(snapshots.append)
-    console = Console(record=True, width=84, file=(folder / "log").open("w"))
-    shown = snapshots[int(0.8 * len(snapshots))]
-    console.print(render(_without_folder(shown)))
-    svg = console.export_svg(title="livedenoise demo")
-    (IMAGES / "status.svg").write_text(svg, encoding="utf-8")
+    chosen = snapshots[int(0.8 * len(snapshots))]
+    shown = msgspec.structs.replace(chosen, run_dir="runs/...-demo")
+    choice = Choice(keys=True)
+    for name, width, height in (("status", 80, 24), ("dashboard", 200, 60)):
+        svg = export_svg(shown, width, height, choice)
+        (IMAGES / f"{name}.svg").write_text(svg, encoding="utf-8")
 
 
 def real_picture(data: Path, folder: Path) -> None:
@@ -118,12 +130,6 @@ def _last_denoised(run: Path) -> tuple[int, int]:
 def _pages(run: Path, stream: str) -> Image:
     stack: Image = tifffile.imread(sorted(run.glob(f"{stream}/*/part-*.tif")))
     return stack.reshape(-1, *stack.shape[-2:])
-
-
-def _without_folder(snapshot: Any) -> Any:  # noqa: ANN401
-    import msgspec
-
-    return msgspec.structs.replace(snapshot, run_dir="runs/...-demo")
 
 
 def _panel(rows: list[list[Image]], names: list[list[str]], path: Path) -> None:
