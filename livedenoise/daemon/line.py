@@ -26,6 +26,9 @@ RAW, CLEAN = "raw", "clean"
 DENOISER_RESTARTED = "denoiser_restarted"
 """Reason of frames missing from the clean stream because its writer was replaced."""
 
+_VIEW_NICENESS = 10
+"""Figures and pictures wait when the processor is needed for frames."""
+
 WRITER = {RAW: "acquire", CLEAN: "denoise"}
 READERS = {"acquire": ("record", "denoise", "view"), "denoise": ("record-clean", "view")}
 """For each kind that writes a stream: the kinds that read it."""
@@ -101,6 +104,8 @@ class Line:
             settings = {"run_id": run_id, "camera": camera, "n_frames": n_frames}
         elif kind == "denoise":
             settings = {"engine": config.denoise.engine}
+        elif kind == "view":
+            settings = {"niceness": _VIEW_NICENESS}
         token = self._settings.token
         return self._stages.spawn(kind, self.name, plan.ENTRIES[kind], settings, token)
 

@@ -201,7 +201,7 @@ def view_wiring(
         "quantum_efficiency": facts.info.quantum_efficiency,
         "bit_depth": prepared.bit_depth,
         "period_ns": prepared.period_ns,
-        "sample_hz": view.sample_hz,
+        "sample_hz": view.sample_hz if view.enabled else 0.0,
         "window": view.window,
         "preview_px": view.preview_px,
         "share_endpoint": f"tcp://{share.host}:{share.port + 1 + index}" if shared else "",
