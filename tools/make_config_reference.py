@@ -16,7 +16,11 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from livedenoise.core.camera_config import ReplayCameraConfig, SimulatedCameraConfig
+from livedenoise.core.camera_config import (
+    NetworkCameraConfig,
+    ReplayCameraConfig,
+    SimulatedCameraConfig,
+)
 from livedenoise.core.config import Config
 
 TARGET = Path(__file__).resolve().parents[1] / "docs" / "configuration.md"
@@ -38,6 +42,7 @@ def render() -> str:
     parts = [HEAD, *_section("(top level)", Config)]
     parts += _section('[[camera]] with kind = "simulated"', SimulatedCameraConfig, "camera")
     parts += _section('[[camera]] with kind = "replay"', ReplayCameraConfig, "camera")
+    parts += _section('[[camera]] with kind = "network"', NetworkCameraConfig, "camera")
     return "\n".join(parts) + "\n"
 
 

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from livedenoise.core.camera import Camera, StreamRequest
-from livedenoise.core.config import CameraConfig, ReplayCameraConfig, SimulatedCameraConfig
+from livedenoise.core.config import (
+    CameraConfig,
+    NetworkCameraConfig,
+    ReplayCameraConfig,
+    SimulatedCameraConfig,
+)
 
 
 def make_camera(config: CameraConfig) -> Camera:
@@ -17,6 +22,10 @@ def make_camera(config: CameraConfig) -> Camera:
             from livedenoise.acquire.replay import ReplayCamera
 
             return ReplayCamera(config)
+        case NetworkCameraConfig():
+            from livedenoise.acquire.network import NetworkCamera
+
+            return NetworkCamera(config)
 
 
 def stream_request(config: CameraConfig, n_frames: int | None) -> StreamRequest:
@@ -31,6 +40,10 @@ def stream_request(config: CameraConfig, n_frames: int | None) -> StreamRequest:
                 n_frames=n_frames,
             )
         case ReplayCameraConfig():
+            return StreamRequest(
+                exposure_us=config.exposure_us, rate_hz=config.rate_hz, n_frames=n_frames
+            )
+        case NetworkCameraConfig():
             return StreamRequest(
                 exposure_us=config.exposure_us, rate_hz=config.rate_hz, n_frames=n_frames
             )

@@ -112,6 +112,9 @@ class AcquireStage:
     def start(self, pulse: Pulse) -> None:
         """Start the camera."""
         self._pulse = pulse
+        if hasattr(self._camera, "on_idle"):
+            # A camera that waits for its sender would else keep this loop from everybody.
+            self._camera.on_idle = self._while_waiting
         self._camera.start()
         self._frames = self._camera.frames(self._get_slot)
         if self._stopping:
@@ -220,6 +223,10 @@ class AcquireStage:
             self._pulse()
             return None
         return self._grant[1]
+
+    def _while_waiting(self) -> None:
+        self._live_writer.service(0)
+        self._pulse()
 
     def _give_back(self) -> None:
         if self._grant is not None:

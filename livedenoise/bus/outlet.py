@@ -92,11 +92,7 @@ class FrameOutlet:
             while self._monitor.poll(0):
                 self._on_event(parse_monitor_message(self._monitor.recv_multipart())["event"])
         if self._socket in ready:
-            # As many answers as frames can be in flight; a flood of others waits its turn.
-            for _ in range(self._max_queue + 1):
-                if not self._socket.poll(0):
-                    break
-                self._on_answer(self._socket.recv_multipart())
+            self._take_answers()
         if self._hello_ns is not None and self._connected and now_ns() >= self._hello_ns:
             self._say_hello()
 
@@ -155,10 +151,19 @@ class FrameOutlet:
             ) from error
         return socket
 
+    def _take_answers(self) -> None:
+        # As many answers as frames can be in flight; a flood of others waits its turn.
+        for _ in range(self._max_queue + 1):
+            if not self._socket.poll(0):
+                return
+            self._on_answer(self._socket.recv_multipart())
+
     def _on_event(self, event: int) -> None:
         if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
             self._connected, self._hello_ns, self.problem = True, 0, ""
         elif event == zmq.EVENT_DISCONNECTED:
+            # What the other end answered before it went has come already.
+            self._take_answers()
             if self.welcome is not None:
                 self.problem = ""
             self._connected, self.welcome, self._hello_ns = False, None, None

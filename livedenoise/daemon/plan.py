@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from livedenoise.bus.doors import share_endpoint
 from livedenoise.bus.ring import RingSpec, ring_spec
 from livedenoise.core.calibration import Calibration, read_calibration
 from livedenoise.core.camera import CameraInfo, Prepared
@@ -204,7 +205,7 @@ def view_wiring(
         "sample_hz": view.sample_hz if view.enabled else 0.0,
         "window": view.window,
         "preview_px": view.preview_px,
-        "share_endpoint": f"tcp://{share.host}:{share.port + 1 + index}" if shared else "",
+        "share_endpoint": share_endpoint(config, index) if shared else "",
         "share_frames": share.frames,
         "share_max_hz": share.max_hz,
         "share_keys": "" if share.keys is None else str(share.keys),

@@ -18,6 +18,7 @@ import msgspec
 from livedenoise.bus import wire
 from livedenoise.bus.context import Context, new_context
 from livedenoise.bus.control import ControlServer
+from livedenoise.bus.doors import check_doors, share_endpoint
 from livedenoise.bus.endpoints import Endpoints, remove_stale_endpoints
 from livedenoise.bus.publish import MetricsPublisher
 from livedenoise.bus.segment import remove_stale
@@ -67,6 +68,7 @@ class Daemon:
         self._config = config
         self._options = options
         self._born_ns = now_ns()
+        check_doors(config)
         self._stop_requests = 0
         self._outcome = Outcome()
         self._lines: dict[str, Line] = {}
@@ -145,7 +147,7 @@ class Daemon:
         share = self._config.share
         if not share.enabled:
             return None
-        publisher = MetricsPublisher(context, f"tcp://{share.host}:{share.port}", keys=share.keys)
+        publisher = MetricsPublisher(context, share_endpoint(self._config), keys=share.keys)
         stack.callback(publisher.close)
         return publisher
 
