@@ -10,6 +10,11 @@ from livedenoise.core.metrics import LatencyHistogram
 from livedenoise.daemon.summary import StreamResult, run_summary, stream_summary, summary_lines
 
 
+def denoiser(denoised: int, passthrough: int = 0, **dropped: int) -> dict[str, Any]:
+    counts = {"denoised": denoised, "passthrough": passthrough}
+    return {"counts": counts, "dropped": dropped}
+
+
 def result(**changes: Any) -> StreamResult:
     hop = LatencyHistogram()
     for ms in (1, 2, 3):
@@ -29,8 +34,8 @@ def result(**changes: Any) -> StreamResult:
             "dropped": {"ring_full": 2},
             "hops": {"camera_to_ring": hop.to_wire()},
         },
-        "denoise": {"skipped": {"backlog": 7}, "serving": {"engine": {"engine": "identity"}}},
-        "denoise_metrics": {"counts": {"denoised": 90, "passthrough": 3}},
+        "denoise": {"serving": {"engine": {"engine": "identity"}}},
+        "denoise_metrics": denoiser(90, 3, backlog=7),
         "record_metrics": {"counts": {"recorded": 100}},
         "recording": True,
         "denoising": True,
@@ -52,8 +57,11 @@ def test_identities_hold() -> None:
     "changes",
     [
         {"record_metrics": {"counts": {"recorded": 99}}},
-        {"denoise_metrics": {"counts": {"denoised": 89, "passthrough": 3}}},
-        {"denoise": {"skipped": {"backlog": 6}}},
+        {"denoise_metrics": denoiser(89, 3, backlog=7)},
+        {"denoise_metrics": denoiser(90, 3, backlog=6)},
+        {"denoise_metrics": denoiser(91, 3, backlog=7), "restarts": {"denoise": 1}},
+        {"record_metrics": {"counts": {"recorded": 101}}, "restarts": {"record": 1}},
+        {"record_metrics": {"counts": {"recorded": 99}}, "restarts": {"denoise": 1, "record": 1}},
         {"acquire": {}},
     ],
 )
@@ -70,12 +78,63 @@ def test_a_failed_recorder_explains_what_it_did_not_write() -> None:
 
 def test_a_denoiser_that_was_given_up_explains_what_it_did_not_take() -> None:
     changed = result(
-        denoise={"skipped": {"backlog": 2, "aborted": 1}},
-        denoise_failed="aborted",
+        denoise_metrics=denoiser(90, 3, backlog=2, aborted=1), denoise_failed="aborted"
     )
     stream = stream_summary(changed, seconds=2.0)
     assert stream.conserved
     assert stream.dropped["denoise"] == {"backlog": 2, "aborted": 5}
+
+
+@pytest.mark.parametrize(
+    ("changes", "stage", "dropped"),
+    [
+        (
+            {"denoise_metrics": denoiser(80, 3, backlog=7), "restarts": {"denoise": 2}},
+            "denoise",
+            {"backlog": 7, "denoiser_restarted": 10},
+        ),
+        (
+            {"denoise_metrics": denoiser(92, backlog=7), "restarts": {"acquire": 1}},
+            "denoise",
+            {"backlog": 7, "camera_restarted": 1},
+        ),
+        (
+            {"record_metrics": {"counts": {"recorded": 98}}, "restarts": {"acquire": 1}},
+            "record",
+            {"camera_restarted": 2},
+        ),
+        (
+            {"record_metrics": {"counts": {"recorded": 98}}, "acquire_died": True},
+            "record",
+            {"camera_died": 2},
+        ),
+    ],
+)
+def test_replaced_processes_explain_what_nobody_was_told(
+    changes: dict[str, Any], stage: str, dropped: dict[str, int]
+) -> None:
+    stream = stream_summary(result(**changes), seconds=2.0)
+    assert stream.conserved
+    assert stream.dropped[stage] == dropped
+
+
+def test_frames_a_killed_camera_process_dropped_after_its_last_report_are_counted() -> None:
+    facts = result().acquire | {"captured": 105, "dropped_full": 5}
+    stream = stream_summary(result(acquire=facts), seconds=2.0)
+    assert stream.dropped["acquire"] == {"ring_full": 5}
+    assert stream.conserved
+
+
+def test_headers_that_found_a_full_socket_are_undelivered_only_as_far_as_counted() -> None:
+    facts = result().acquire | {"undelivered": {"denoise": 4}}
+    told = stream_summary(
+        result(acquire=facts, denoise_metrics=denoiser(86, 3, backlog=7)), seconds=2.0
+    )
+    assert told.dropped["denoise"] == {"backlog": 7, "undelivered": 4}
+    more = stream_summary(
+        result(acquire=facts, denoise_metrics=denoiser(85, 3, backlog=7)), seconds=2.0
+    )
+    assert not more.conserved
 
 
 def test_output_rate_counts_until_the_last_clean_frame() -> None:
