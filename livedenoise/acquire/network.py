@@ -14,18 +14,24 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from livedenoise.acquire.pacing import do_nothing
 from livedenoise.bus.context import Context, new_context
 from livedenoise.bus.frames_wire import Limits
 from livedenoise.bus.intake import Arrival, FrameIntake
-from livedenoise.core.camera import CameraInfo, Captured, GetSlot, Prepared, StreamRequest
+from livedenoise.core.camera import (
+    WAITS,
+    CameraInfo,
+    Captured,
+    GetSlot,
+    Prepared,
+    StreamRequest,
+)
 from livedenoise.core.camera_config import NetworkCameraConfig
 from livedenoise.core.clock import Clock, MonotonicClock
 from livedenoise.core.errors import BusError, CameraError
 from livedenoise.core.frame import Frame, FrameFlags, max_count
 
 RING_FULL = "ring_full"
-WAITS = "waits"
-"""Capability: silence is no fault of this camera; it waits for its sender."""
 
 _SLICE_MS = 50
 """Longest single wait, so that a stop is noticed."""
@@ -82,7 +88,7 @@ class NetworkCamera:
     def __init__(self, config: NetworkCameraConfig, clock: Clock | None = None) -> None:
         self._config = config
         self._clock: Clock = clock or MonotonicClock()
-        self.on_idle: Callable[[], None] = _do_nothing
+        self.on_idle: Callable[[], None] = do_nothing
         self._context: Context | None = None
         self._intake: FrameIntake | None = None
         self._prepared: Prepared | None = None
@@ -340,7 +346,3 @@ def _check(name: str, request: StreamRequest) -> None:
                 f"camera {name}: {what} = {value} was asked for, frames come as they are sent",
                 f"set {what} in the program that sends",
             )
-
-
-def _do_nothing() -> None:
-    """Stand in for ``on_idle``."""

@@ -11,14 +11,14 @@ long as the buffer holds the frame; then the frame is yielded as discarded.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from livedenoise.acquire.camera_faults import FaultPlan
 from livedenoise.acquire.frame_pool import FramePool
-from livedenoise.acquire.pacing import Schedule, wait_until
+from livedenoise.acquire.pacing import Schedule, do_nothing, wait_until
 from livedenoise.core.camera import Captured, GetSlot, Prepared
 from livedenoise.core.clock import Clock
 from livedenoise.core.frame import Frame
@@ -46,6 +46,8 @@ class PacedStream:
         Source of time.
     channel : int
         Channel of every frame.
+    on_idle : callable
+        Called about every 50 ms while a frame is waited for.
     """
 
     prepared: Prepared
@@ -54,6 +56,7 @@ class PacedStream:
     faults: FaultPlan
     clock: Clock
     channel: int
+    on_idle: Callable[[], None] = do_nothing
     _stopped: threading.Event = field(default_factory=threading.Event)
 
     def stop(self) -> None:
@@ -114,7 +117,8 @@ class PacedStream:
 
     def _wait(self, number: int) -> bool:
         """Wait for frame ``number``; return False on a stop."""
-        if not wait_until(self.clock, self.schedule.arrival_ns(number), self._stopped.is_set):
+        arrival_ns = self.schedule.arrival_ns(number)
+        if not wait_until(self.clock, arrival_ns, self._stopped.is_set, self.on_idle):
             return False
         self.faults.check_connected(number)
         return True

@@ -84,8 +84,19 @@ class Schedule:
         return self.burst_at >= 0 and self.burst_at <= number < self.burst_at + self.burst_frames
 
 
-def wait_until(clock: Clock, deadline_ns: int, stopped: Callable[[], bool]) -> bool:
+def do_nothing() -> None:
+    """Stand in for a camera's ``on_idle``."""
+
+
+def wait_until(
+    clock: Clock,
+    deadline_ns: int,
+    stopped: Callable[[], bool],
+    on_idle: Callable[[], None] = do_nothing,
+) -> bool:
     """Sleep to ``deadline_ns`` in slices, so that a stop is noticed within 50 ms.
+
+    ``on_idle`` is called after each slice that was not the last one.
 
     Returns
     -------
@@ -97,4 +108,6 @@ def wait_until(clock: Clock, deadline_ns: int, stopped: Callable[[], bool]) -> b
         if now_ns >= deadline_ns:
             return True
         clock.sleep_until_ns(min(deadline_ns, now_ns + _WAIT_SLICE_NS))
+        if deadline_ns > now_ns + _WAIT_SLICE_NS:
+            on_idle()
     return False

@@ -7,6 +7,7 @@ reason: ``camera`` (lost before us) or ``ring_full`` (no slot in time).
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from livedenoise.bus.context import new_context
 from livedenoise.bus.ring import Ring, RingSpec
 from livedenoise.bus.slots import Grant
 from livedenoise.bus.writer import FrameWriter
-from livedenoise.core.camera import Captured, Prepared
+from livedenoise.core.camera import WAITS, Captured, Prepared
 from livedenoise.core.clock import now_ns
 from livedenoise.core.config import CameraConfig, parse_config
 from livedenoise.core.errors import BusError, CameraError
@@ -29,6 +30,8 @@ from livedenoise.core.metrics import StageMetrics
 from livedenoise.supervise.stage import Pulse, no_pulse
 
 _DRAIN_SLICE_MS = 20
+_STOP_S = 5.0
+"""Longest wait for a camera that is being stopped; the contract allows it 2 s."""
 
 
 class AcquireSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,6 +77,8 @@ class AcquireStage:
         self._numbering = Numbering()
         self._error: CameraError | None = None
         self._gap_before = False
+        self._waits = False
+        self._stopper: threading.Thread | None = None
         self._pulse: Pulse = no_pulse
         self._ended = False
         self._stopping = False
@@ -82,6 +87,7 @@ class AcquireStage:
     def open(self) -> dict[str, Any]:
         """Open and prepare the camera."""
         info = self._camera.open()
+        self._waits = WAITS in info.capabilities
         prepared = self._camera.prepare(stream_request(self._config, self._settings.n_frames))
         self._prepared = prepared
         return {"info": msgspec.to_builtins(info), "prepared": msgspec.to_builtins(prepared)}
@@ -113,7 +119,7 @@ class AcquireStage:
         """Start the camera."""
         self._pulse = pulse
         if hasattr(self._camera, "on_idle"):
-            # A camera that waits for its sender would else keep this loop from everybody.
+            # A camera that waits for its next frame would else keep this loop from everybody.
             self._camera.on_idle = self._while_waiting
         self._camera.start()
         self._frames = self._camera.frames(self._get_slot)
@@ -153,7 +159,17 @@ class AcquireStage:
         """Stop the camera; its frames iterator then ends."""
         self._abort = self._abort or not drain
         self._stopping = True
-        self._camera.stop()
+        if self._stopper is None:
+            # Not here: a camera may take 2 s to stop, and the heartbeats come from this thread.
+            self._stopper = threading.Thread(target=self._stop_camera, name="stop", daemon=True)
+            self._stopper.start()
+
+    def _stop_camera(self) -> None:
+        try:
+            self._camera.stop()
+        except CameraError as error:
+            # Raised in the loop once everything captured was delivered.
+            self._error = self._error or error
 
     def metrics(self) -> dict[str, Any]:
         """Return counts of the slot table and of losses."""
@@ -198,6 +214,8 @@ class AcquireStage:
 
     def close(self) -> None:
         """Release camera, sockets and ring."""
+        if self._stopper is not None:
+            self._stopper.join(_STOP_S)
         self._camera.stop()
         self._camera.close()
         if self._writer is not None:
@@ -225,8 +243,10 @@ class AcquireStage:
         return self._grant[1]
 
     def _while_waiting(self) -> None:
+        """Let readers attach; a camera that may wait for ever also says that it lives."""
         self._live_writer.service(0)
-        self._pulse()
+        if self._waits:
+            self._pulse()
 
     def _give_back(self) -> None:
         if self._grant is not None:
@@ -243,6 +263,7 @@ class AcquireStage:
         seq, lost = self._numbering.number(captured)
         if lost:
             counts["lost_at_camera"] += lost
+            writer.note_lost(lost)
             writer.note_gap(seq - lost, seq - 1, self._numbering.reason)
             self._gap_before = True
         if self._numbering.repeated:

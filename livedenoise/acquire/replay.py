@@ -9,12 +9,12 @@ Pace ``lossless`` waits for slots and loses nothing; ``recorded`` keeps the time
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import msgspec
 import numpy as np
 
-from livedenoise.acquire.pacing import Schedule
+from livedenoise.acquire.pacing import Schedule, do_nothing
 from livedenoise.acquire.replay_stream import RecordedTimes, ReplayStream, Timetable
 from livedenoise.acquire.source_base import RecordedFrames
 from livedenoise.acquire.sources import open_source
@@ -44,6 +44,7 @@ class ReplayCamera:
     def __init__(self, config: ReplayCameraConfig, clock: Clock | None = None) -> None:
         self._config = config
         self._clock: Clock = clock or MonotonicClock()
+        self.on_idle: Callable[[], None] = do_nothing
         self._source: RecordedFrames | None = None
         self._prepared: Prepared | None = None
         self._times_ns = np.zeros(0, np.int64)
@@ -135,6 +136,7 @@ class ReplayCamera:
             prepared=self._prepared,
             timetable=self._timetable(self._prepared.period_ns),
             clock=self._clock,
+            on_idle=self.on_idle,
         )
 
     def frames(self, get_slot: GetSlot) -> Iterator[Captured]:

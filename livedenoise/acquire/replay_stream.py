@@ -12,14 +12,14 @@ as long as the buffer holds the frame; then the frame is yielded as discarded.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from livedenoise.acquire.pacing import wait_until
+from livedenoise.acquire.pacing import do_nothing, wait_until
 from livedenoise.acquire.source_base import RecordedFrames
 from livedenoise.core.camera import Captured, GetSlot, Prepared
 from livedenoise.core.clock import Clock
@@ -110,6 +110,7 @@ class ReplayStream:
     prepared: Prepared
     timetable: Timetable | None
     clock: Clock
+    on_idle: Callable[[], None] = do_nothing
     _stopped: threading.Event = field(default_factory=threading.Event)
 
     def stop(self) -> None:
@@ -152,7 +153,8 @@ class ReplayStream:
         """Wait until frame ``number`` is complete; return False on a stop."""
         if self.timetable is None:
             return True
-        return wait_until(self.clock, self.timetable.arrival_ns(number), self._stopped.is_set)
+        arrival_ns = self.timetable.arrival_ns(number)
+        return wait_until(self.clock, arrival_ns, self._stopped.is_set, self.on_idle)
 
     def _wait_for_slot(self, number: int, get_slot: GetSlot) -> Frame | None:
         """Return a slot, or None when the buffer overwrites the frame first or on a stop."""

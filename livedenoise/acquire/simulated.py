@@ -26,7 +26,7 @@ Example
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +35,7 @@ import numpy.typing as npt
 from livedenoise.acquire.camera_faults import FaultPlan
 from livedenoise.acquire.frame_pool import FramePool, FrameRenderer
 from livedenoise.acquire.paced_stream import PacedStream
-from livedenoise.acquire.pacing import Schedule
+from livedenoise.acquire.pacing import Schedule, do_nothing
 from livedenoise.acquire.scene_field import SceneField
 from livedenoise.acquire.stream_limits import check_request, resized_roi, stream_period_ns
 from livedenoise.core.camera import CameraInfo, Captured, GetSlot, Prepared, StreamRequest
@@ -63,6 +63,7 @@ class SimulatedCamera:
     def __init__(self, config: SimulatedCameraConfig, clock: Clock | None = None) -> None:
         self._config = config
         self._clock: Clock = clock or MonotonicClock()
+        self.on_idle: Callable[[], None] = do_nothing
         self._faults = FaultPlan(config.faults, config.seed, config.name)
         self._is_open = False
         self._field: SceneField | None = None
@@ -148,6 +149,7 @@ class SimulatedCamera:
             schedule=schedule,
             faults=self._faults,
             clock=self._clock,
+            on_idle=self.on_idle,
             channel=self._config.channel,
         )
 

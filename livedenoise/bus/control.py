@@ -22,6 +22,8 @@ from livedenoise.core.errors import BusError, WireError
 
 _POLL_MS = 20
 _MAX_QUEUED = 64
+_MAX_STRANGERS = 1000
+"""Messages of strangers passed over in one go."""
 
 
 class _Peer(msgspec.Struct):
@@ -72,21 +74,23 @@ class ControlServer:
 
     def receive(self, timeout_ms: int) -> tuple[str, wire.AnyMessage] | None:
         """Return the next message and the stage it came from, or None after ``timeout_ms``."""
-        if not self._socket.poll(timeout_ms):
-            return None
-        parts = self._socket.recv_multipart()
-        peer = self._peers.get(parts[0])
-        try:
-            message = wire.decode_last(parts, 2)
-        except WireError:
+        for _ in range(_MAX_STRANGERS):
+            if not self._socket.poll(timeout_ms):
+                return None
+            parts = self._socket.recv_multipart()
+            peer = self._peers.get(parts[0])
+            try:
+                message = wire.decode_last(parts, 2)
+            except WireError:
+                peer = None
+            if peer is not None:
+                if not peer.heard:
+                    self._greet(parts[0], peer)
+                return peer.stage, message
+            # What a stranger says does not hide what waits behind it.
             self.wire_errors += 1
-            return None
-        if peer is None:
-            self.wire_errors += 1
-            return None
-        if not peer.heard:
-            self._greet(parts[0], peer)
-        return peer.stage, message
+            timeout_ms = 0
+        return None
 
     def close(self) -> None:
         """Close the socket. Idempotent."""

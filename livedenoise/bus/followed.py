@@ -6,25 +6,25 @@ Must not know: why a writer was replaced, what the frames are for.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 
 import msgspec
 
 from livedenoise.bus import wire
-from livedenoise.bus.backlog import Policy
+from livedenoise.bus.backlog import Lossless, Policy
 from livedenoise.bus.context import Context
 from livedenoise.bus.reader import FrameReader, Received
+from livedenoise.bus.rescue import frames_left
 from livedenoise.bus.ring import Ring, RingSpec
 from livedenoise.core.clock import now_ns
 from livedenoise.core.errors import BusError
+from livedenoise.core.frame import FrameHeader
 
 _QUIET_NS = 100_000_000
 """Silence after which nothing more comes from a killed writer: what it sent is in the socket."""
 
 _ATTACH_S = 0.1
-_GIVE_UP_NS = 10_000_000_000
-"""How long the new writer may take to answer, unless it is replaced in turn."""
 
 
 class FollowedStream:
@@ -51,21 +51,25 @@ class FollowedStream:
         self._reader: FrameReader | None = None
         self._next: wire.Reattach | None = None
         self._candidate: tuple[Ring, FrameReader] | None = None
-        self._next_since_ns = 0
         self._quiet_since_ns = 0
         self._past_skipped: Counter[str] = Counter()
         self._past_received = 0
+        self._last_seq = -1
+        self._searched = False
+        self._left: deque[FrameHeader] = deque()
+        self._rescued: set[int] = set()
         self.reason = ""
         self.reattached = 0
 
-    def open(self, ring: RingSpec, endpoint: str, timeout_s: float) -> None:
-        """Attach the first ring.
+    def open(self, ring: RingSpec, endpoint: str, timeout_s: float, *, after_seq: int = -1) -> None:
+        """Attach the first ring; frames up to ``after_seq`` were taken by a predecessor.
 
         Raises
         ------
         BusError
             If the ring is not there, or the writer refuses or does not answer in time.
         """
+        self._last_seq = after_seq
         self._ring = Ring.attach(ring)
         self._reader = FrameReader(self._ring, self._context, endpoint, self._name, self._policy())
         self._reader.attach(timeout_s)
@@ -74,7 +78,11 @@ class FollowedStream:
         """Take the order to follow a new writer; a later order takes the place of an earlier."""
         self._drop_candidate()
         self._next = message
-        self._next_since_ns = now_ns()
+
+    @property
+    def ring_epoch(self) -> int:
+        """Return the epoch of the ring being read; -1 for none."""
+        return -1 if self._ring is None else self._ring.spec.ring_epoch
 
     @property
     def switching(self) -> bool:
@@ -84,12 +92,12 @@ class FollowedStream:
     @property
     def ended(self) -> bool:
         """Return whether the stream is over and everything of it was taken."""
-        return self._next is None and self.reader.ended
+        return self._next is None and not self._left and self.reader.ended
 
     @property
     def backlog(self) -> int:
         """Return how many frames wait."""
-        return 0 if self._reader is None else self._reader.backlog
+        return len(self._left) + (0 if self._reader is None else self._reader.backlog)
 
     @property
     def received(self) -> int:
@@ -117,25 +125,57 @@ class FollowedStream:
     def read(self, timeout_s: float, *, may_switch: bool = True) -> Received | wire.Gap | None:
         """Return the next frame or gap; None when nothing came in time.
 
-        ``may_switch`` says that no frame of the old ring is held any more.
-
-        Raises
-        ------
-        BusError
-            If a new writer never answers.
+        ``may_switch`` says that no frame of the old ring is held any more. A new writer is asked
+        until it answers, or another one is announced: whether it lives is the daemon's to watch.
         """
+        if self._left:
+            return self._next_rescued()
         taken = self.reader.read(timeout_s)
         if taken is not None:
             self._quiet_since_ns = 0
+            if isinstance(taken, Received):
+                self._last_seq = taken.header.seq
             return taken
         self._quiet_since_ns = self._quiet_since_ns or now_ns()
         if may_switch and self._next is not None and self._old_is_read():
+            if self.rescue():
+                return self._next_rescued()
             self._switch(self._next)
         return None
 
+    def _next_rescued(self) -> Received:
+        """Return the next frame found in a dead writer's ring."""
+        header = self._left.popleft()
+        ring = self._ring
+        if ring is None:
+            raise BusError(f"{self._name}: attached to no stream")
+        pixels = ring.view(header.slot, header.shape, header.dtype)
+        pixels.flags.writeable = False
+        self._last_seq = header.seq
+        self._rescued.add(header.seq)
+        self._past_received += 1
+        return Received(header=header, pixels=pixels)
+
     def release(self, frame: Received) -> bool:
         """Give a frame back; return whether its pixels were whole at this moment."""
+        if frame.header.seq in self._rescued:
+            # Its writer is gone: there is nobody to tell, and nothing is written there any more.
+            self._rescued.discard(frame.header.seq)
+            return True
         return self.reader.release(frame)
+
+    def rescue(self) -> bool:
+        """Find, once for each ring, what a killed writer left there and told nobody of.
+
+        Only for a LOSSLESS reader whose writer is gone for good. Return whether there is anything:
+        ``read`` then hands it out.
+        """
+        ring = self._ring
+        if ring is None or self._searched or not isinstance(self._policy(), Lossless):
+            return False
+        self._searched = True
+        self._left.extend(frames_left(ring, self._last_seq))
+        return bool(self._left)
 
     def close(self) -> None:
         """Leave the stream. Idempotent."""
@@ -170,11 +210,11 @@ class FollowedStream:
             reader.attach(_ATTACH_S)
         except BusError:
             # Not ready yet, or its process died in turn and another order follows.
-            self._give_up_after(order)
             return
         self._candidate = None
         self._close_current()
         self._ring, self._reader, self._next = ring, reader, None
+        self._searched = False
         self._quiet_since_ns = 0
         self.reason = order.reason
         self.reattached += 1
@@ -190,7 +230,3 @@ class FollowedStream:
             self._candidate = None
             reader.close()
             ring.close()
-
-    def _give_up_after(self, order: wire.Reattach) -> None:
-        if now_ns() - self._next_since_ns > _GIVE_UP_NS:
-            raise BusError(f"{order.endpoint}: the new writer never answered {self._name}")

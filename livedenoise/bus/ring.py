@@ -3,7 +3,9 @@
 Layout of the segment, native byte order (one machine): a header of sixteen uint64 (magic, version,
 slots, slot bytes, ring epoch, then the writer's totals: they outlive a killed writer, so that its
 frames are counted exactly), the slots' generations (uint64 each), the leases of LATEST readers
-(rows of three cells, each slot + 1, generation, time), then the slots, each page-aligned.
+(rows of three cells, each slot + 1, generation, time), what was told of each slot (length and
+message, 1 KiB each: so that a killed writer's frames can still be found), then the slots, each
+page-aligned.
 
 A reader learns slot and generation from the frame's header and compares the generation again after
 its LAST read of the pixels: a difference means the pixels may be torn, and they are discarded.
@@ -36,9 +38,13 @@ from livedenoise.core.frame import SUPPORTED_DTYPES, Frame, FrameHeader, frame_n
 
 PAGE = 4096
 MAGIC = 0x4C444E52494E4731
-LAYOUT_VERSION = 2
+LAYOUT_VERSION = 3
 HEADER_WORDS = 16
 _TOTALS_AT = 5
+LEAST_SLOTS = 4
+_NEWS_BYTES = 1024
+"""Room for what was told of a slot: a header has about 300 bytes."""
+
 LEASE_ROWS = 16
 LEASES_PER_READER = 3
 
@@ -64,10 +70,10 @@ def ring_spec(
     """
     slot_bytes = -(-frame_bytes // PAGE) * PAGE
     n_slots = min(max_slots, memory_bytes // slot_bytes)
-    if n_slots < 4:
+    if n_slots < LEAST_SLOTS:
         raise BusError(
             f"ring of stream {stream}: {memory_bytes >> 20} MiB hold {n_slots} frames of "
-            f"{frame_bytes} bytes, at least 4 are needed",
+            f"{frame_bytes} bytes, at least {LEAST_SLOTS} are needed",
             "raise ring.memory_mb",
         )
     name = f"{PREFIX}_{os.getpid()}_{secrets.token_hex(4)}"
@@ -84,8 +90,14 @@ class RingTotals(msgspec.Struct, frozen=True, kw_only=True):
     captured: int
     published: int
     dropped_full: int
+    lost_at_camera: int
     last_seq: int
     last_host_ns: int
+
+
+NO_TOTALS = RingTotals(
+    captured=0, published=0, dropped_full=0, lost_at_camera=0, last_seq=-1, last_host_ns=0
+)
 
 
 class Ring:
@@ -105,6 +117,8 @@ class Ring:
         self.generations = self._bytes[words_end:generations_end].view(np.uint64)
         cells = self._bytes[generations_end:leases_end].view(np.uint64)
         self._leases = cells.reshape(LEASE_ROWS, LEASES_PER_READER, 3)
+        news_end = leases_end + _NEWS_BYTES * spec.n_slots
+        self._news = self._bytes[leases_end:news_end].reshape(spec.n_slots, _NEWS_BYTES)
         self._pixels_at = _pixels_offset(spec.n_slots)
 
     @classmethod
@@ -202,10 +216,11 @@ class Ring:
 
     def set_totals(self, totals: RingTotals) -> None:
         """Leave the writer's totals where they survive it (writer only)."""
-        self._words[_TOTALS_AT : _TOTALS_AT + 5] = (
+        self._words[_TOTALS_AT : _TOTALS_AT + 6] = (
             totals.captured,
             totals.published,
             totals.dropped_full,
+            totals.lost_at_camera,
             totals.last_seq + 1,
             totals.last_host_ns,
         )
@@ -213,15 +228,30 @@ class Ring:
     def totals(self) -> RingTotals:
         """Return the totals the writer left last; zeros of a closed ring."""
         if not self._words.size:
-            return RingTotals(captured=0, published=0, dropped_full=0, last_seq=-1, last_host_ns=0)
-        found = [int(word) for word in self._words[_TOTALS_AT : _TOTALS_AT + 5]]
+            return NO_TOTALS
+        found = [int(word) for word in self._words[_TOTALS_AT : _TOTALS_AT + 6]]
         return RingTotals(
             captured=found[0],
             published=found[1],
             dropped_full=found[2],
-            last_seq=found[3] - 1,
-            last_host_ns=found[4],
+            lost_at_camera=found[3],
+            last_seq=found[4] - 1,
+            last_host_ns=found[5],
         )
+
+    def set_news(self, slot: int, message: bytes) -> None:
+        """Leave what readers are told of a slot where it survives the writer (writer only)."""
+        if len(message) > _NEWS_BYTES - 4:
+            message = b""
+        row = self._news[slot]
+        row[:4] = np.frombuffer(len(message).to_bytes(4, "little"), np.uint8)
+        row[4 : 4 + len(message)] = np.frombuffer(message, np.uint8)
+
+    def news(self, slot: int) -> bytes:
+        """Return what was last told of a slot; empty for nothing."""
+        row = self._news[slot]
+        length = int.from_bytes(row[:4].tobytes(), "little")
+        return bytes(row[4 : 4 + min(length, _NEWS_BYTES - 4)])
 
     def is_current(self, slot: int, generation: int) -> bool:
         """Return whether a slot still holds the frame of this generation."""
@@ -255,12 +285,14 @@ class Ring:
             unlink(self._memory)
         self._bytes = np.zeros(0, np.uint8)
         self._words = self.generations = np.zeros(0, np.uint64)
+        self._news = np.zeros((0, _NEWS_BYTES), np.uint8)
         self._leases = np.zeros((0, LEASES_PER_READER, 3), np.uint64)
         close_quietly(self._memory)
 
 
 def _pixels_offset(n_slots: int) -> int:
     head = 8 * (HEADER_WORDS + n_slots + LEASE_ROWS * LEASES_PER_READER * 3)
+    head += _NEWS_BYTES * n_slots
     return -(-head // PAGE) * PAGE
 
 

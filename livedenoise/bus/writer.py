@@ -87,6 +87,7 @@ class FrameWriter:
             self.table.add_reader(name)
         self._last_seq = -1
         self._last_host_ns = 0
+        self._lost_at_camera = 0
         self._ended_ns = 0
         self.undelivered: Counter[str] = Counter()
         self.wire_errors = 0
@@ -144,11 +145,14 @@ class FrameWriter:
         """
         self._require_header(grant, header)
         self._require_current(grant)
+        news = wire.encode(wire.Published(header=header))
+        # Before the generation says that the frame is there: whoever finds it can read its header.
+        self._ring.set_news(grant.slot, news)
         self.table.publish(grant.slot)
         self._ring.set_generation(grant.slot, grant.generation)
         self._last_seq, self._last_host_ns = header.seq, header.t_host_ns
         self._leave_totals()
-        messages = [*self._take_gaps(), wire.encode(wire.Published(header=header))]
+        messages = [*self._take_gaps(), news]
         self._news[grant.slot] = _News(header.seq, messages)
         self._send_all(messages)
 
@@ -170,6 +174,10 @@ class FrameWriter:
         if seq is not None:
             self._last_seq, self._last_host_ns = seq, t_host_ns
         self._leave_totals()
+
+    def note_lost(self, count: int) -> None:
+        """Count frames the camera says it lost; they are told of with ``note_gap``."""
+        self._lost_at_camera += count
 
     def note_gap(self, first: int, last: int, reason: str) -> None:
         """Tell readers, before the next frame, that frames ``first`` to ``last`` are lost.
@@ -242,6 +250,7 @@ class FrameWriter:
             captured=table.published + table.dropped_full,
             published=table.published,
             dropped_full=table.dropped_full,
+            lost_at_camera=self._lost_at_camera,
             last_seq=self._last_seq,
             last_host_ns=self._last_host_ns,
         )

@@ -15,6 +15,9 @@ import msgspec
 from livedenoise.core.constants import CameraConstants
 from livedenoise.core.frame import Frame
 
+WAITS = "waits"
+"""Capability of cameras that may be silent for as long as they like (frames from the network)."""
+
 
 class CameraInfo(msgspec.Struct, frozen=True, kw_only=True):
     """What a camera is, known once it is open.
@@ -130,7 +133,12 @@ class GetSlot(Protocol):
 
 
 class Camera(Protocol):
-    """A source of frames. Conformance: ``livedenoise.testing.camera_kit``."""
+    """A source of frames. Conformance: ``livedenoise.testing.camera_kit``.
+
+    A camera that waits long for a frame has an attribute ``on_idle``, set before ``start``, and
+    calls it about every 50 ms in the thread of ``frames``: readers attach meanwhile. One that
+    refuses what it is sent has ``counters() -> dict[str, int]``.
+    """
 
     def open(self) -> CameraInfo:
         """Connect and describe the camera.

@@ -17,7 +17,7 @@ from livedenoise.daemon import plan
 from livedenoise.daemon.line import Line
 from livedenoise.daemon.stages import StageHandle, Stages
 
-_OPEN_TIMEOUT_S = 300.0
+OPEN_TIMEOUT_S = 300.0
 READY_TIMEOUT_S = 60.0
 _POLL_MS = 5
 
@@ -62,7 +62,7 @@ class BringUp:
         LiveDenoiseError
             If a stage fails or does not answer, a ring does not fit, or a stop is requested.
         """
-        self._await(self._stages.of_kind("acquire"), "info", _OPEN_TIMEOUT_S)
+        self._await(self._stages.of_kind("acquire"), "info", OPEN_TIMEOUT_S)
         for line in self._lines:
             self._bring_up(line)
         self._await(list(self._stages.handles.values()), "ready", READY_TIMEOUT_S)

@@ -28,10 +28,15 @@ class Hang(Enum):
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """Times in ns. ``no_frames_ns`` is per camera; None means it may wait for ever."""
+    """Times in ns. ``no_frames_ns`` is per camera; None means it may wait for ever.
+
+    Silence is judged by ``silence_ns`` at work, ``opening_ns`` before, and ``first_word_ns`` while
+    the interpreter and its imports are still on their way.
+    """
 
     silence_ns: int
     opening_ns: int
+    first_word_ns: int
     slow_ns: int
     stuck_recorder_ns: int
     no_frames_ns: int | None
@@ -42,6 +47,7 @@ class Moves(msgspec.Struct, frozen=True, kw_only=True):
 
     kind: str
     running: bool
+    heard: bool
     t_heard_ns: int
     t_moved_ns: int
     busy_until_ns: int
@@ -49,8 +55,9 @@ class Moves(msgspec.Struct, frozen=True, kw_only=True):
 
 def judge(moves: Moves, now_ns: int, limits: Limits) -> Hang:
     """Return what is wrong with a stage that is not over."""
-    silence_ns = now_ns - moves.t_heard_ns
-    if silence_ns >= (limits.silence_ns if moves.running else limits.opening_ns):
+    # A long call that was announced may keep every thread of the process from its turn.
+    silence_ns = now_ns - max(moves.t_heard_ns, moves.busy_until_ns)
+    if silence_ns >= _silence_limit_ns(moves, limits):
         return Hang.FROZEN
     if not moves.running:
         return Hang.NO
@@ -63,3 +70,9 @@ def judge(moves: Moves, now_ns: int, limits: Limits) -> Hang:
     if still_ns >= limits.stuck_recorder_ns:
         return Hang.STUCK
     return Hang.SLOW if still_ns >= limits.slow_ns else Hang.NO
+
+
+def _silence_limit_ns(moves: Moves, limits: Limits) -> int:
+    if not moves.heard:
+        return limits.first_word_ns
+    return limits.silence_ns if moves.running else limits.opening_ns

@@ -14,10 +14,10 @@ import msgspec
 from livedenoise.acquire.numbering import RESTARTED, Predecessor
 from livedenoise.bus import wire
 from livedenoise.bus.endpoints import Endpoints
-from livedenoise.bus.ring import Ring, RingSpec, RingTotals
+from livedenoise.bus.ring import LEAST_SLOTS, NO_TOTALS, Ring, RingSpec, RingTotals
 from livedenoise.core.config import CameraConfig, Config
 from livedenoise.core.constants import CameraConstants
-from livedenoise.core.errors import EXIT_INTERNAL, StageError
+from livedenoise.core.errors import EXIT_INTERNAL, BusError, StageError
 from livedenoise.daemon import plan
 from livedenoise.daemon.stages import StageHandle, Stages
 from livedenoise.record.run_folder import CameraRecord, RunFolder
@@ -58,8 +58,10 @@ class Line:
         self._resolved: plan.Resolved | None = None
         self._rings: dict[str, Ring] = {}
         self._addresses: dict[str, str] = {}
-        self._past_totals: list[RingTotals] = []
+        self._past_totals = NO_TOTALS
+        self._left_rings: list[Ring] = []
         self._n_rings = 0
+        self._taught: StageHandle | None = None
         self.share_endpoint = ""
 
     @property
@@ -184,14 +186,7 @@ class Line:
     def raw_totals(self) -> RingTotals:
         """Return what the camera's processes captured in all, exact also for killed ones."""
         ring = self._rings.get(RAW)
-        every = [*self._past_totals, *([] if ring is None else [ring.totals()])]
-        return RingTotals(
-            captured=sum(one.captured for one in every),
-            published=sum(one.published for one in every),
-            dropped_full=sum(one.dropped_full for one in every),
-            last_seq=max((one.last_seq for one in every), default=-1),
-            last_host_ns=max((one.last_host_ns for one in every), default=0),
-        )
+        return self._past_totals if ring is None else _both(self._past_totals, ring.totals())
 
     def clean_published(self) -> int:
         """Return how many clean frames the present denoiser's ring was given."""
@@ -202,17 +197,43 @@ class Line:
         """Return the constants in use: resolved at the start, else what a denoiser estimated."""
         if self._resolved is not None and self._resolved.constants is not None:
             return self._resolved.constants
-        denoisers = [*self._stages.past("denoise", self.name), self.get("denoise")]
-        for handle in reversed(denoisers):
-            serving = {} if handle is None else handle.metrics.get("serving") or {}
+        handle = self.get("denoise")
+        now = {} if handle is None else handle.metrics.get("serving") or {}
+        for serving in (now, self._stages.past("denoise", self.name).serving):
             if serving.get("constants"):
                 return msgspec.convert(serving["constants"], CameraConstants)
         return None
+
+    def teach_view(self) -> None:
+        """Tell the view the camera constants a denoiser has estimated, once for each view."""
+        view = self.get("view")
+        if view is None or view.state != "running" or self._taught is view:
+            return
+        if self._resolved is None or self._resolved.constants is not None:
+            self._taught = view
+            return
+        constants = self.learnt_constants()
+        if constants is not None:
+            self._taught = view
+            facts = {"constants": msgspec.to_builtins(constants)}
+            self._stages.send(view, wire.Learnt(facts=facts))
 
     def close(self) -> None:
         """Remove the rings. Idempotent; their totals stay readable."""
         for stream in list(self._rings):
             self._retire_ring(stream)
+        self._drop_left_rings()
+
+    def follow_left_rings(self) -> None:
+        """Remove the rings of killed camera processes once the recorder has all they hold."""
+        raw, record = self._rings.get(RAW), self.get("record")
+        if not self._left_rings or raw is None:
+            return
+        epoch = -1
+        if record is not None and not record.over:
+            epoch = int(record.metrics.get("gauges", {}).get("ring_epoch", -1))
+        if record is None or record.over or epoch == raw.spec.ring_epoch:
+            self._drop_left_rings()
 
     def _acquire_wiring(self, successor: bool) -> dict[str, Any]:
         facts, resolved = self._known()
@@ -263,6 +284,7 @@ class Line:
             stream=stream,
             folder=self._settings.folder.stream_folder(stream, self.name),
             resume=successor,
+            left_rings=[ring.spec for ring in self._left_rings] if stream == RAW else (),
         )
 
     def _view_wiring(self, successor: bool) -> dict[str, Any]:
@@ -291,16 +313,45 @@ class Line:
         """Make a stream's next ring; the one before lives on in whoever still reads it."""
         self._retire_ring(stream)
         self._n_rings += 1
-        self._rings[stream] = Ring.create(msgspec.structs.replace(spec, ring_epoch=self._n_rings))
+        again = self._n_rings > len(WRITER)
+        spec = msgspec.structs.replace(spec, ring_epoch=self._n_rings)
+        self._rings[stream] = self._create_smaller(spec) if again else Ring.create(spec)
         return self._rings[stream].spec
+
+    def _create_smaller(self, spec: RingSpec) -> Ring:
+        """Create a successor's ring; where the old one still takes the room, with fewer slots.
+
+        Raises
+        ------
+        BusError
+            If not even a ring of the least slots fits.
+        """
+        while True:
+            try:
+                return Ring.create(spec)
+            except BusError:
+                if spec.n_slots // 2 < LEAST_SLOTS:
+                    raise
+            spec = msgspec.structs.replace(spec, n_slots=spec.n_slots // 2)
+            self.notes.append(
+                f"{self.name}: shared memory is short: a new ring has {spec.n_slots} slots"
+            )
 
     def _retire_ring(self, stream: str) -> None:
         old = self._rings.pop(stream, None)
         if old is None:
             return
         if stream == RAW:
-            self._past_totals.append(old.totals())
-        old.close()
+            self._past_totals = _both(self._past_totals, old.totals())
+            # The daemon keeps it until the recorder, or its successor, has read the rest.
+            self._left_rings.append(old)
+        else:
+            old.close()
+
+    def _drop_left_rings(self) -> None:
+        for ring in self._left_rings:
+            ring.close()
+        self._left_rings.clear()
 
     def _bind_to(self, stream: str) -> str:
         # A new name each time: a reader of the old one must not reconnect to it by itself.
@@ -335,3 +386,14 @@ class Line:
 
     def _noted(self, text: str) -> bool:
         return any(text in note for note in self.notes)
+
+
+def _both(one: RingTotals, other: RingTotals) -> RingTotals:
+    return RingTotals(
+        captured=one.captured + other.captured,
+        published=one.published + other.published,
+        dropped_full=one.dropped_full + other.dropped_full,
+        lost_at_camera=one.lost_at_camera + other.lost_at_camera,
+        last_seq=max(one.last_seq, other.last_seq),
+        last_host_ns=max(one.last_host_ns, other.last_host_ns),
+    )

@@ -23,7 +23,8 @@ _MOST_LINES = 200
 class Outcome(msgspec.Struct):
     """Errors decide the exit code; notes are for people; incidents are replaced processes.
 
-    Each list is bounded: a run of weeks must not grow.
+    Each list is bounded: a run of weeks must not grow. The first errors are kept, since later ones
+    often follow from them; of notes and incidents the latest.
     """
 
     errors: list[str] = []
@@ -42,8 +43,8 @@ class Outcome(msgspec.Struct):
 
     def note(self, text: str) -> None:
         """Take a note."""
-        if len(self.notes) < _MOST_LINES:
-            self.notes.append(text)
+        self.notes.append(text)
+        del self.notes[:-_MOST_LINES]
 
     def incident(self, incident: Incident) -> None:
         """Take an incident; the oldest go when there are very many."""

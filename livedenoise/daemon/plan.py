@@ -164,6 +164,7 @@ def record_wiring(
     stream: str,
     folder: Path,
     resume: bool = False,
+    left_rings: Sequence[RingSpec] = (),
 ) -> dict[str, Any]:
     """Return the settings of a record stage; ``resume`` goes on in its predecessor's files."""
     return {
@@ -175,6 +176,7 @@ def record_wiring(
         "part_size_bytes": config.record.part_size_mb << 20,
         "fsync_every": config.record.fsync_every,
         "resume": resume,
+        "left_rings": [msgspec.to_builtins(ring) for ring in left_rings],
     }
 
 

@@ -37,6 +37,7 @@ def stream_result(line: Line, stages: Stages, folder: RunFolder, given_up: str) 
         record_failed=_why_unfinished(record, "recorder_failed", given_up),
         denoise_failed=_why_unfinished(denoise, "denoiser_failed", given_up),
         restarts={handle.kind: handle.restarts for handle in line.handles if handle.restarts},
+        file_numbers=_numbers_in_file(record),
         acquire_died=acquire is not None and acquire.failed is not None and acquire.silent_death,
     )
 
@@ -50,14 +51,14 @@ def _acquire_facts(line: Line, stages: Stages, metrics: dict[str, Any]) -> dict[
     """Return the totals of the raw rings (exact also for killed processes) and the times."""
     totals, handle = line.raw_totals(), line.get("acquire")
     facts = {} if handle is None else handle.facts
-    every = [*stages.past("acquire", line.name), *([] if handle is None else [handle])]
-    firsts = [one.metrics.get("gauges", {}).get("first_host_ns", 0) for one in every]
     return {
         "captured": totals.captured,
         "published": totals.published,
         "dropped_full": totals.dropped_full,
+        "lost_at_camera": totals.lost_at_camera,
+        "numbers": totals.last_seq + 1,
         "bytes": metrics["counts"].get("bytes", 0),
-        "first_host_ns": int(min((first for first in firsts if first), default=0)),
+        "first_host_ns": int(stages.first("acquire", line.name, "first_host_ns")),
         "last_host_ns": totals.last_host_ns,
         "undelivered": facts.get("undelivered", {}),
     }
@@ -90,6 +91,14 @@ def _recorded(
             return metrics | {"unreadable": str(sidecar)}
         metrics["counts"]["recorded"] = found
     return metrics
+
+
+def _numbers_in_file(record: StageHandle | None) -> int:
+    """Return how many numbers the raw file holds, as frames and in gaps; -1 when it cannot say."""
+    if record is None or "missing" not in record.facts:
+        return -1
+    missing: dict[str, int] = record.facts["missing"]
+    return int(record.facts["frames"]) + sum(missing.values())
 
 
 def _why_unfinished(handle: StageHandle | None, failed: str, given_up: str) -> str:

@@ -236,7 +236,9 @@ class Daemon:
             # A slow camera may have been still for long before it was stopped.
             self._draining, self._progress = True, (moved, now_ns())
         limit_ns = int(self._config.status.drain_timeout_s * 1e9)
-        if draining and now_ns() - self._progress[1] > limit_ns:
+        # A stage that announced a long call is not expected to move before its end.
+        busy_ns = max((h.busy_until_ns for h in handles if not h.over), default=0)
+        if draining and now_ns() - max(self._progress[1], busy_ns) > limit_ns:
             late = [handle.name for handle in handles if not handle.over]
             self._given_up = "drain_timeout"
             text = f"still busy after the drain time-out: {', '.join(late)}"
@@ -306,12 +308,8 @@ class Daemon:
             for line in self._lines.values()
         ]
         self._note_unreadable(results)
-        first_ns = [
-            gauge
-            for line in self._lines.values()
-            for handle in (*stages.past("denoise", line.name), line.get("denoise"))
-            if handle and (gauge := handle.metrics.get("gauges", {}).get("first_denoised_ns"))
-        ]
+        firsts = (stages.first("denoise", name, "first_denoised_ns") for name in self._lines)
+        first_ns = [first for first in firsts if first]
         summary = run_summary(
             results,
             seconds=(now_ns() - (self._started_ns or now_ns())) * 1e-9,

@@ -47,6 +47,8 @@ class StageHandle(msgspec.Struct, kw_only=True):
     configured: bool = False
     silent_death: bool = False
     hopeless: bool = False
+    excused: bool = False
+    t_configured_ns: int = 0
 
     @property
     def state(self) -> str:
@@ -71,6 +73,29 @@ class StageHandle(msgspec.Struct, kw_only=True):
         return codes.get(self.kind, EXIT_RECORD)
 
 
+class Past(msgspec.Struct):
+    """What a stage's predecessors did, in all: one record however many there were.
+
+    ``firsts`` are the earliest values of gauges named ``first_*``; ``serving`` what a denoiser last
+    served with.
+    """
+
+    count: int = 0
+    metrics: MetricsView = msgspec.field(default_factory=MetricsView)
+    firsts: dict[str, float] = {}
+    serving: dict[str, Any] = {}
+
+    def add(self, handle: StageHandle) -> None:
+        """Take one more."""
+        view = metrics_from_wire(handle.metrics)
+        self.count += 1
+        self.metrics = summed([self.metrics, view])
+        for name, value in view.gauges.items():
+            if name.startswith("first_") and value:
+                self.firsts[name] = min(value, self.firsts.get(name, value))
+        self.serving = handle.metrics.get("serving") or self.serving
+
+
 class Stages:
     """All stage processes of a run, and the messages between them and the daemon."""
 
@@ -79,7 +104,7 @@ class Stages:
         self._log_folder = log_folder
         self._report_ms = report_ms
         self.handles: dict[str, StageHandle] = {}
-        self._past: dict[str, list[StageHandle]] = {}
+        self._past: dict[str, Past] = {}
 
     def spawn(
         self, kind: str, camera: str, entry: str, settings: dict[str, Any], token: str
@@ -89,10 +114,10 @@ class Stages:
         A stage of that name becomes its predecessor: what it did stays in ``totals``.
         """
         name = f"{kind}.{camera}"
-        past = self._past.setdefault(name, [])
-        if name in self.handles:
-            past.append(self.handles[name])
-        identity = f"{name}-{token}"
+        past = self.past(kind, camera)
+        n_before = past.count + (name in self.handles)
+        # Another identity than its predecessor's, whose last words may still be on their way.
+        identity = f"{name}-{token}-{n_before}"
         self._server.expect(name, identity)
         spec = ChildSpec(
             stage=name,
@@ -104,8 +129,10 @@ class Stages:
         )
         process = StageProcess(spec, self._log_folder / f"{name}.log")
         handle = StageHandle(
-            name=name, kind=kind, camera=camera, process=process, restarts=len(past)
+            name=name, kind=kind, camera=camera, process=process, restarts=n_before
         )
+        if name in self.handles:
+            past.add(self.handles[name])
         handle.t_born_ns = handle.t_step_ns = handle.t_heard_ns = now_ns()
         self.handles[name] = handle
         return handle
@@ -118,15 +145,24 @@ class Stages:
         """Return the stages of one kind."""
         return [handle for handle in self.handles.values() if handle.kind == kind]
 
-    def past(self, kind: str, camera: str) -> list[StageHandle]:
-        """Return a stage's predecessors, oldest first."""
-        return self._past.get(f"{kind}.{camera}", [])
+    def past(self, kind: str, camera: str) -> Past:
+        """Return what a stage's predecessors did."""
+        return self._past.setdefault(f"{kind}.{camera}", Past())
+
+    def first(self, kind: str, camera: str, gauge: str) -> float:
+        """Return the earliest value of a gauge ``first_*`` over a stage's processes; 0 for none."""
+        handle = self.get(kind, camera)
+        now = {} if handle is None else handle.metrics.get("gauges", {})
+        found = (self.past(kind, camera).firsts.get(gauge), now.get(gauge))
+        return min((value for value in found if value), default=0.0)
 
     def totals(self, kind: str, camera: str) -> MetricsView:
         """Return a stage's counts, drops and hops over all its processes; gauges of the last."""
-        handle = self.get(kind, camera)
-        every = [*self.past(kind, camera), *([] if handle is None else [handle])]
-        return summed([metrics_from_wire(one.metrics) for one in every])
+        handle, past = self.get(kind, camera), self.past(kind, camera)
+        if handle is None:
+            return past.metrics
+        now = metrics_from_wire(handle.metrics)
+        return summed([past.metrics, now]) if past.count else now
 
     def restarts(self) -> dict[str, int]:
         """Return how often each stage was replaced, without those that never were."""
@@ -135,7 +171,8 @@ class Stages:
     def send(self, handle: StageHandle, message: wire.Message) -> None:
         """Send an order, unless the stage is over."""
         if not handle.over:
-            handle.configured = handle.configured or isinstance(message, wire.Configure)
+            if isinstance(message, wire.Configure):
+                handle.configured, handle.t_configured_ns = True, now_ns()
             self._server.send(handle.name, message)
 
     def pump(self, timeout_ms: int) -> None:

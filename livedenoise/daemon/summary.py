@@ -1,7 +1,9 @@
 """The summary of a run: totals, losses by stage and reason, latencies, and whether it all adds up.
 
 Identities, checked on the real counters (never filled in to fit):
-``captured == recorded + raw drops`` and ``published == denoised + passthrough + skipped``.
+``captured == recorded + raw drops`` and ``published == denoised + passthrough + skipped``; and
+every number ever given to a frame is captured or lost at the camera, and is a frame or in a gap of
+the raw file.
 """
 
 from __future__ import annotations
@@ -26,7 +28,8 @@ class StreamResult(msgspec.Struct, kw_only=True):
 
     ``record_failed`` and ``denoise_failed`` name the known cause of frames a stage never took: its
     death, or that the run was given up. ``restarts`` counts replaced processes by kind;
-    ``acquire_died`` says that the camera's last process was killed and not replaced.
+    ``file_numbers`` is how many numbers the raw file holds, as frames and in gaps, -1 when it
+    cannot say; ``acquire_died`` says that the camera's last process was killed and not replaced.
     """
 
     camera: str
@@ -41,6 +44,7 @@ class StreamResult(msgspec.Struct, kw_only=True):
     record_failed: str = ""
     denoise_failed: str = ""
     restarts: dict[str, int] = {}
+    file_numbers: int = -1
     acquire_died: bool = False
 
 
@@ -138,7 +142,7 @@ def stream_summary(result: StreamResult, seconds: float) -> StreamSummary:
     return StreamSummary(
         camera=result.camera,
         captured=captured,
-        lost_at_camera=acquire.count("lost_at_camera"),
+        lost_at_camera=int(facts.get("lost_at_camera", acquire.count("lost_at_camera"))),
         recorded=recorded,
         recorded_clean=metrics_from_wire(result.clean_metrics).count("recorded"),
         published=published,
@@ -238,7 +242,7 @@ def _record_drops(result: StreamResult, published: int, recorded: int) -> dict[s
     """Frames the recorder did not write, only where a known cause explains them."""
     if not result.recording:
         return {"recording_off": published}
-    cause = result.record_failed or _camera_cause(result)
+    cause = result.record_failed
     return {cause: published - recorded} if cause else {}
 
 
@@ -282,8 +286,23 @@ def _conserved(
     facts = result.acquire
     if not facts:
         return False
-    drops = sum(_record_drops(result, published, recorded).values()) + facts["dropped_full"]
-    return captured == recorded + drops and published == handled
+    drops = _record_drops(result, published, recorded)
+    accounted = captured == recorded + sum(drops.values()) + facts["dropped_full"]
+    honest = min(drops.values(), default=0) >= 0
+    return accounted and honest and published == handled and _numbers_agree(result, captured)
+
+
+def _numbers_agree(result: StreamResult, captured: int) -> bool:
+    """Return whether every number ever given is a frame or in a gap: of the counts, of the file."""
+    facts = result.acquire
+    if "numbers" not in facts:
+        return True
+    numbers = int(facts["numbers"])
+    whole = captured + int(facts["lost_at_camera"]) == numbers
+    if result.file_numbers < 0 or result.record_failed or result.acquire_died:
+        # Of a recording that was cut short the file cannot speak for the rest.
+        return whole
+    return whole and result.file_numbers == numbers
 
 
 def _duration_s(facts: dict[str, Any], captured: int) -> float:

@@ -8,11 +8,12 @@ goes on without it as far as it can. The raw recording is the last thing to stop
 from __future__ import annotations
 
 from livedenoise.bus import wire
+from livedenoise.core.camera import WAITS
 from livedenoise.core.clock import now_ns
 from livedenoise.core.config import Config
-from livedenoise.core.errors import EXIT_CONFIG, CameraError
+from livedenoise.core.errors import EXIT_CONFIG, CameraError, LiveDenoiseError
 from livedenoise.daemon import plan
-from livedenoise.daemon.bring_up import READY_TIMEOUT_S
+from livedenoise.daemon.bring_up import OPEN_TIMEOUT_S, READY_TIMEOUT_S
 from livedenoise.daemon.hang import Hang, Limits, Moves, judge
 from livedenoise.daemon.line import READERS, Line
 from livedenoise.daemon.outcome import Outcome
@@ -27,9 +28,6 @@ _LATE_NS = 500_000_000
 _FROZEN_OPENING_NS = 10_000_000_000
 _READER_NAMES = {"view": ("view", "share")}
 """Names on the bus of kinds that read a stream more than once."""
-
-WAITS = "waits"
-"""Capability of cameras that may be silent for as long as they like (frames from the network)."""
 
 
 class Supervisor:
@@ -82,6 +80,9 @@ class Supervisor:
                 self._follow_moves(handle, moment_ns)
         self._replacements.follow()
         self._follow_ends()
+        for line in self._lines.values():
+            line.teach_view()
+            line.follow_left_rings()
 
     @property
     def lasting(self) -> bool:
@@ -92,7 +93,8 @@ class Supervisor:
 
     def _on_death(self, dead: StageHandle) -> None:
         line = self._lines[dead.camera]
-        if dead.kind == "denoise":
+        if dead.kind == "denoise" and dead.configured:
+            # Before that, the clean ring is still its predecessor's.
             _count_last_frames(dead, line)
         failed = dead.failed
         incident = Incident(
@@ -109,8 +111,16 @@ class Supervisor:
                 f"{incident.at_s:.1f} s after the start"
             )
             self._stalled.pop(dead.name, None)
-            self._replacements.replace(line, dead, self._frames_left(line), incident)
+            self._replace(dead, line, incident)
         else:
+            self._give_up(dead, line)
+
+    def _replace(self, dead: StageHandle, line: Line, incident: Incident) -> None:
+        try:
+            self._replacements.replace(line, dead, self._frames_left(line), incident)
+        except LiveDenoiseError as error:
+            # The system starts no process any more: the run goes on without this one.
+            self._outcome.error(error, dead.failure_code)
             self._give_up(dead, line)
 
     def _free_attaching_readers(self, dead: StageHandle, line: Line) -> None:
@@ -122,6 +132,7 @@ class Supervisor:
             reader = line.get(kind)
             if reader is None or reader.over or not reader.configured or reader.ready is not None:
                 continue
+            reader.excused = True
             self._kill(reader, f"stage {reader.name} was attaching to {dead.name}: started again")
 
     def _may_replace(self, dead: StageHandle, line: Line) -> bool:
@@ -131,7 +142,7 @@ class Supervisor:
         budget = self._budgets.setdefault(
             dead.name, RestartBudget(supervise.restarts, int(supervise.window_s * 1e9))
         )
-        return budget.take(now_ns())
+        return dead.excused or budget.take(now_ns())
 
     def _worth_replacing(self, dead: StageHandle, line: Line) -> bool:
         """Return whether a successor could do what its predecessor did."""
@@ -174,7 +185,8 @@ class Supervisor:
             self._outcome.error(dead.failed, dead.failure_code)
         for writer in (kind for kind, readers in READERS.items() if dead.kind in readers):
             handle = line.get(writer)
-            if handle is not None:
+            if handle is not None and handle.configured:
+                # One not configured yet will not be told of this reader at all.
                 for reader in _READER_NAMES.get(dead.kind, (dead.kind,)):
                     self._stages.send(handle, wire.ReaderGone(reader=reader))
 
@@ -207,14 +219,22 @@ class Supervisor:
         handle.t_heard_ns = handle.t_step_ns = now_ns()
 
     def _kill_late_starter(self, handle: StageHandle, moment_ns: int) -> None:
-        if handle.ready is None and moment_ns - handle.t_born_ns > READY_TIMEOUT_S * 1e9:
-            self._kill(handle, f"stage {handle.name} was not ready in {READY_TIMEOUT_S:.0f} s")
+        if handle.ready is not None:
+            return
+        # A camera is given as long as at the start of the run; the others wait for what they read.
+        opening = handle.kind == "acquire" and handle.info is None
+        limit_s = OPEN_TIMEOUT_S if opening else READY_TIMEOUT_S
+        since_ns = handle.t_configured_ns if handle.configured else handle.t_born_ns
+        waits = handle.info is not None and not handle.configured
+        if not waits and moment_ns - since_ns > limit_s * 1e9:
+            self._kill(handle, f"stage {handle.name} was not ready in {limit_s:.0f} s")
 
     def _moves(self, handle: StageHandle) -> Moves:
         base_ns = max(self._started_ns, self._awake_ns, handle.t_born_ns)
         return Moves(
             kind=handle.kind,
             running=handle.state == "running",
+            heard=handle.t_heard_ns > handle.t_born_ns,
             t_heard_ns=max(handle.t_heard_ns, base_ns),
             t_moved_ns=max(handle.t_step_ns, base_ns),
             busy_until_ns=handle.busy_until_ns,
@@ -227,6 +247,7 @@ class Supervisor:
         return Limits(
             silence_ns=int(self._config.supervise.silence_s * 1e9) + slack_ns,
             opening_ns=_FROZEN_OPENING_NS,
+            first_word_ns=int(READY_TIMEOUT_S * 1e9),
             slow_ns=int(status.stall_timeout_s * 1e9),
             stuck_recorder_ns=int(status.drain_timeout_s * 1e9),
             no_frames_ns=self._no_frames_ns(self._lines[handle.camera]),
@@ -248,6 +269,8 @@ class Supervisor:
                 "check the camera; status.stall_timeout_s sets how long is waited",
             )
         )
+        # It said nothing is wrong, and delivers nothing: another process would not help.
+        handle.hopeless = True
         # Only this one: other cameras go on, and are stopped like any other run.
         self._stages.send(handle, wire.Stop(drain=True))
 

@@ -18,7 +18,8 @@ from livedenoise.bus.backlog import Lossless
 from livedenoise.bus.context import new_context
 from livedenoise.bus.followed import FollowedStream
 from livedenoise.bus.reader import Received
-from livedenoise.bus.ring import RingSpec
+from livedenoise.bus.rescue import frames_left
+from livedenoise.bus.ring import Ring, RingSpec
 from livedenoise.core.clock import now_ns
 from livedenoise.core.errors import BusError, RecordError
 from livedenoise.core.log import get_logger
@@ -40,7 +41,8 @@ _log = get_logger(__name__)
 class RecordWiring(msgspec.Struct, frozen=True, kw_only=True):
     """What the stage is told once the ring exists.
 
-    ``resume`` says that a killed predecessor may have begun this recording.
+    ``resume`` says that a killed predecessor may have begun this recording; ``left_rings`` are
+    rings of killed camera processes that may hold frames it had not written yet.
     """
 
     ring: RingSpec
@@ -51,6 +53,7 @@ class RecordWiring(msgspec.Struct, frozen=True, kw_only=True):
     part_size_bytes: int
     fsync_every: int
     resume: bool = False
+    left_rings: tuple[RingSpec, ...] = ()
 
 
 class RecordStage:
@@ -86,9 +89,12 @@ class RecordStage:
         for note in self._recorder.notes:
             _log.warning("%s: %s", wiring.folder, note)
         self._metrics.gauges["last_seq"] = self._recorder.next_seq - 1
+        for spec in wiring.left_rings:
+            self._rescue(spec)
         self._stream_name = wiring.stream
         self._stream = FollowedStream(self._context, wiring.reader, Lossless)
-        self._stream.open(wiring.ring, wiring.endpoint, _ATTACH_S)
+        after_seq = self._recorder.next_seq - 1
+        self._stream.open(wiring.ring, wiring.endpoint, _ATTACH_S, after_seq=after_seq)
         return {}
 
     def idle(self) -> None:
@@ -127,7 +133,8 @@ class RecordStage:
                 self._close_seam(item.header.seq)
                 self._append(item)
             case None:
-                if self._over():
+                # A killed writer may have left frames it told nobody of.
+                if self._over() and (stream.ended or not stream.rescue()):
                     return self._finish()
         return True
 
@@ -145,6 +152,7 @@ class RecordStage:
         """Return frames and bytes written, and how many frames wait."""
         if self._stream is not None:
             self._metrics.gauges["backlog"] = self._stream.backlog
+            self._metrics.gauges["ring_epoch"] = self._stream.ring_epoch
         return self._metrics.snapshot()
 
     def facts(self) -> dict[str, Any]:
@@ -157,6 +165,19 @@ class RecordStage:
         if self._stream is not None:
             self._stream.close()
         self._context.term()
+
+    def _rescue(self, spec: RingSpec) -> None:
+        """Write what a killed camera process left in its ring and no recorder has written yet."""
+        ring = Ring.attach(spec)
+        try:
+            for header in frames_left(ring, self._live_recorder.next_seq - 1):
+                pixels = ring.view(header.slot, header.shape, header.dtype)
+                self._live_recorder.append(header, pixels)
+                self._metrics.counts["recorded"] += 1
+                self._metrics.counts["rescued"] += 1
+                self._metrics.counts["bytes"] += header.nbytes
+        finally:
+            ring.close()
 
     def _close_seam(self, first: int) -> None:
         """Write down what is missing between the old writer's last number and ``first``."""

@@ -51,7 +51,10 @@ def test_the_kind_chooses_the_model() -> None:
     [
         (
             {"kind": "webcam"},
-            "rig.toml:camera.0.kind: Input should be one of 'simulated', 'replay', 'network' (got 'webcam')",
+            (
+                "rig.toml:camera.0.kind: Input should be one of "
+                "'simulated', 'replay', 'network' (got 'webcam')"
+            ),
         ),
         ({}, "rig.toml:camera.0.kind: Field required"),
         ({"kind": "replay", "exposure": 3}, "rig.toml:camera.0.exposure: Extra inputs are not"),

@@ -161,15 +161,16 @@ def test_nothing_is_switched_while_a_frame_is_held(follow: Follow) -> None:
         followed.close()
 
 
-def test_a_new_writer_that_never_answers_is_an_error(
-    follow: Follow, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("livedenoise.bus.followed._GIVE_UP_NS", 300_000_000)
-    with open_stream() as old, open_stream() as silent:
+def test_a_new_writer_is_asked_for_as_long_as_it_takes(follow: Follow) -> None:
+    with open_stream() as old, open_stream(first_seq=1, expect=("record",)) as slow:
         followed = follow(old, Lossless())
-        followed.replace(order(silent))
-        with pytest.raises(BusError, match="never answered record"):
-            take(followed, lambda: False)
+        followed.replace(order(slow))
+        slow.publish(1)
+        for _ in range(6):
+            assert followed.read(0.02) is None
+        assert followed.switching
+        with served(slow):
+            assert take(followed, lambda: followed.received == 1) == [1]
         followed.close()
 
 

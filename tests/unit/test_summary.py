@@ -61,7 +61,8 @@ def test_identities_hold() -> None:
         {"denoise_metrics": denoiser(90, 3, backlog=6)},
         {"denoise_metrics": denoiser(91, 3, backlog=7), "restarts": {"denoise": 1}},
         {"record_metrics": {"counts": {"recorded": 101}}, "restarts": {"record": 1}},
-        {"record_metrics": {"counts": {"recorded": 99}}, "restarts": {"denoise": 1, "record": 1}},
+        {"record_metrics": {"counts": {"recorded": 99}}, "restarts": {"acquire": 1, "record": 1}},
+        {"record_metrics": {"counts": {"recorded": 101}}, "record_failed": "recorder_failed"},
         {"acquire": {}},
     ],
 )
@@ -98,16 +99,6 @@ def test_a_denoiser_that_was_given_up_explains_what_it_did_not_take() -> None:
             "denoise",
             {"backlog": 7, "camera_restarted": 1},
         ),
-        (
-            {"record_metrics": {"counts": {"recorded": 98}}, "restarts": {"acquire": 1}},
-            "record",
-            {"camera_restarted": 2},
-        ),
-        (
-            {"record_metrics": {"counts": {"recorded": 98}}, "acquire_died": True},
-            "record",
-            {"camera_died": 2},
-        ),
     ],
 )
 def test_replaced_processes_explain_what_nobody_was_told(
@@ -116,6 +107,16 @@ def test_replaced_processes_explain_what_nobody_was_told(
     stream = stream_summary(result(**changes), seconds=2.0)
     assert stream.conserved
     assert stream.dropped[stage] == dropped
+
+
+def test_every_number_is_counted_once_and_is_in_the_file() -> None:
+    facts = result().acquire | {"lost_at_camera": 4, "numbers": 106}
+    assert stream_summary(result(acquire=facts, file_numbers=106), seconds=2.0).conserved
+    assert not stream_summary(result(acquire=facts, file_numbers=105), seconds=2.0).conserved
+    short = stream_summary(result(acquire=facts, file_numbers=105, acquire_died=True), seconds=2.0)
+    assert short.conserved, "the file of a recording that was cut short is told elsewhere"
+    off = facts | {"lost_at_camera": 3}
+    assert not stream_summary(result(acquire=off, file_numbers=106), seconds=2.0).conserved
 
 
 def test_frames_a_killed_camera_process_dropped_after_its_last_report_are_counted() -> None:

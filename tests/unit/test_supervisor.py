@@ -9,7 +9,7 @@ import pytest
 
 from livedenoise.bus import wire
 from livedenoise.bus.ring import RingTotals
-from livedenoise.core.camera import CameraInfo, Prepared
+from livedenoise.core.camera import WAITS, CameraInfo, Prepared
 from livedenoise.core.clock import now_ns
 from livedenoise.core.config import Config
 from livedenoise.core.errors import (
@@ -23,7 +23,7 @@ from livedenoise.daemon.line import Line
 from livedenoise.daemon.outcome import Outcome
 from livedenoise.daemon.plan import CameraFacts
 from livedenoise.daemon.stages import StageHandle, Stages
-from livedenoise.daemon.supervisor import WAITS, Supervisor
+from livedenoise.daemon.supervisor import Supervisor
 from livedenoise.supervise.process import StageProcess
 from livedenoise.testing.live import small_config
 
@@ -78,6 +78,7 @@ class FakeStages:
             camera=camera,
             process=process,
             ready={} if ready else None,
+            configured=ready,
             restarts=restarts,
             t_born_ns=moment_ns,
             t_step_ns=moment_ns,
@@ -91,7 +92,12 @@ class FakeLine:
     def __init__(self, config: Config, stages: FakeStages, facts: CameraFacts) -> None:
         self.camera, self.facts, self.name = config.camera[0], facts, "a"
         self.totals = RingTotals(
-            captured=100, published=100, dropped_full=0, last_seq=99, last_host_ns=1
+            captured=100,
+            published=100,
+            dropped_full=0,
+            lost_at_camera=0,
+            last_seq=99,
+            last_host_ns=1,
         )
         self.done: list[str] = []
         self._stages = stages
@@ -129,6 +135,12 @@ class FakeLine:
 
     def clean_published(self) -> int:
         return 40
+
+    def teach_view(self) -> None:
+        """Nothing to teach a fake."""
+
+    def follow_left_rings(self) -> None:
+        """Nothing is left of fakes."""
 
 
 def camera_facts(capabilities: tuple[str, ...] = (), **changes: Any) -> CameraFacts:
@@ -239,8 +251,10 @@ def test_a_successor_that_dies_is_replaced_in_turn() -> None:
     scene = Scene()
     for _ in range(3):
         scene.die("denoise")
+        dead = scene.handle("denoise")
         scene.supervisor.follow()
     assert scene.line.done == ["spawn denoise 150"] * 3
+    assert "denoised" not in dead.metrics.get("counts", {}), "it never had a ring of its own"
     scene.at_work("denoise")
     assert scene.line.done[3:] == ["configure denoise", "address denoise", "announce denoise"]
 
@@ -277,6 +291,48 @@ def test_the_readers_of_a_stage_given_up_drain_once() -> None:
     scene.supervisor.follow()
     scene.supervisor.follow()
     assert sorted(scene.stages.stopped()) == ["denoise.a", "record.a", "view.a"]
+
+
+def test_a_writer_that_is_not_configured_is_not_told_of_readers() -> None:
+    scene = Scene(restarts=1)
+    scene.die("acquire")
+    scene.supervisor.follow()
+    scene.die("view")
+    scene.supervisor.follow()
+    scene.die("view")
+    scene.supervisor.follow()
+    assert scene.stages.told(wire.ReaderGone) == ["denoise.a", "denoise.a"]
+
+
+def test_a_process_that_cannot_be_started_ends_nothing_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(kind: str, n_frames: int | None) -> StageHandle:
+        raise StageError(f"no memory for {kind} {n_frames}", EXIT_INTERNAL)
+
+    scene = Scene()
+    monkeypatch.setattr(scene.line, "spawn", refuse)
+    scene.die("denoise")
+    scene.supervisor.follow()
+    scene.supervisor.follow()
+    assert scene.outcome.exit_code == EXIT_DENOISER
+    assert "no memory" in scene.outcome.errors[0]
+    assert scene.supervisor.lasting
+
+
+def test_readers_that_were_attaching_to_a_dead_writer_start_again_for_free() -> None:
+    scene = Scene(restarts=1)
+    scene.die("record")
+    scene.supervisor.follow()
+    heir = scene.handle("record")
+    heir.configured = True
+    scene.die("acquire")
+    scene.supervisor.follow()
+    assert scene.stages.killed("record.a")
+    scene.die("record")
+    scene.supervisor.follow()
+    assert scene.line.done.count("spawn record 150") == 2
+    assert scene.outcome.exit_code == 0
 
 
 def test_a_full_disk_a_broken_camera_and_a_wrong_package_are_not_tried_again() -> None:
@@ -372,6 +428,31 @@ def test_a_slow_bring_up_is_no_hang() -> None:
     scene.supervisor.begin()
     scene.supervisor.follow()
     assert not any(scene.stages.killed(name) for name in scene.stages.handles)
+
+
+def test_a_process_that_still_imports_is_given_its_time() -> None:
+    scene = Scene()
+    scene.die("denoise")
+    scene.supervisor.follow()
+    heir = scene.handle("denoise")
+    scene.supervisor._started_ns -= LONG_AGO_NS
+    scene.supervisor._awake_ns -= LONG_AGO_NS
+    heir.t_born_ns = heir.t_heard_ns = now_ns() - 30_000_000_000
+    scene.supervisor.follow()
+    assert not scene.stages.killed("denoise.a"), "not a word yet"
+    heir.t_heard_ns += 1
+    scene.supervisor.follow()
+    assert scene.stages.killed("denoise.a"), "heard of once, then silent"
+
+
+def test_a_long_call_that_was_announced_is_no_silence() -> None:
+    scene = Scene()
+    scene.back_in_time()
+    scene.handle("denoise").t_heard_ns -= LONG_AGO_NS
+    scene.handle("denoise").t_step_ns -= LONG_AGO_NS
+    scene.handle("denoise").busy_until_ns = now_ns() + LONG_AGO_NS
+    scene.supervisor.follow()
+    assert not scene.stages.killed("denoise.a")
 
 
 def test_a_daemon_that_slept_does_not_blame_its_stages() -> None:
