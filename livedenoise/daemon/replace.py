@@ -48,6 +48,8 @@ class Replacements:
 
     def replace(self, line: Line, dead: StageHandle, n_frames: int | None, what: Incident) -> None:
         """Spawn a successor and plan its orders; ``what`` learns when it is ready."""
+        # It has said its last word: nothing is waited for, whatever holds it.
+        dead.process.kill()
         self._stages.end(dead)
         died_ns = now_ns()
         kind = dead.kind

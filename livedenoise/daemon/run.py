@@ -34,6 +34,7 @@ from livedenoise.core.errors import (
 )
 from livedenoise.core.status import StatusSnapshot
 from livedenoise.daemon.bring_up import BringUp
+from livedenoise.daemon.drain import DrainWatch
 from livedenoise.daemon.line import Line, LineSettings
 from livedenoise.daemon.options import RunOptions
 from livedenoise.daemon.outcome import Outcome
@@ -72,7 +73,7 @@ class Daemon:
         self._stop_requests = 0
         self._outcome = Outcome()
         self._lines: dict[str, Line] = {}
-        self._draining = False
+        self._drain = DrainWatch(int(config.status.drain_timeout_s * 1e9))
         self._given_up = ""
         self._memory = SnapshotMemory()
         self._stages: Stages | None = None
@@ -80,7 +81,6 @@ class Daemon:
         self._metrics: MetricsPublisher | None = None
         self._started_ns = 0
         self._stopped_ns = 0
-        self._progress: tuple[int, int] = (0, 0)
         self._package: Path | None = None
         if config.denoise.enabled and config.denoise.engine != "identity":
             self._package = resolve_model(config.denoise.model)
@@ -191,7 +191,6 @@ class Daemon:
         supervisor.begin()
         interval_ns = int(1e9 / self._config.status.refresh_hz)
         next_status_ns = 0
-        self._progress = (0, now_ns())
         while supervisor.lasting:
             stages.pump(_POLL_MS)
             self._serve()
@@ -228,23 +227,14 @@ class Daemon:
             self._outcome.error("aborted: frames under way were not waited for", EXIT_ABORTED)
             return True
         handles = list(stages.handles.values())
-        moved = sum(sum(handle.metrics.get("counts", {}).values()) for handle in handles)
-        if moved != self._progress[0]:
-            self._progress = (moved, now_ns())
         draining = bool(self._stopped_ns) or all(h.over for h in stages.of_kind("acquire"))
-        if draining and not self._draining:
-            # A slow camera may have been still for long before it was stopped.
-            self._draining, self._progress = True, (moved, now_ns())
-        limit_ns = int(self._config.status.drain_timeout_s * 1e9)
-        # A stage that announced a long call is not expected to move before its end.
-        busy_ns = max((h.busy_until_ns for h in handles if not h.over), default=0)
-        if draining and now_ns() - max(self._progress[1], busy_ns) > limit_ns:
-            late = [handle.name for handle in handles if not handle.over]
-            self._given_up = "drain_timeout"
-            text = f"still busy after the drain time-out: {', '.join(late)}"
-            self._outcome.error(text, EXIT_INTERNAL)
-            return True
-        return False
+        if not self._drain.follow(handles, draining=draining, now_ns=now_ns()):
+            return False
+        late = [handle.name for handle in handles if not handle.over]
+        self._given_up = "drain_timeout"
+        text = f"still busy after the drain time-out: {', '.join(late)}"
+        self._outcome.error(text, EXIT_INTERNAL)
+        return True
 
     def _shut_down(self, stages: Stages) -> None:
         for handle in stages.handles.values():
@@ -289,7 +279,7 @@ class Daemon:
     def _state(self) -> str:
         if not self._started_ns:
             return PREPARING
-        return "draining" if self._draining or self._stopped_ns else "running"
+        return "draining" if self._drain.draining or self._stopped_ns else "running"
 
     def _note_strangers(self, server: ControlServer) -> None:
         """Say how often somebody spoke on the run's sockets who had no business there."""

@@ -28,7 +28,7 @@ from livedenoise.record.sidecar import (
 )
 
 _TAIL_BYTES = 1 << 20
-"""Some 5000 lines: far more frames than a ring has slots, so every frame that may come again."""
+"""Some 5000 lines: what comes again is most often among them, and is looked up."""
 
 
 class Leftover(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,6 +42,8 @@ class Leftover(msgspec.Struct, frozen=True, kw_only=True):
         The number after the last one that is a frame or in a gap.
     recent : frozenset of int
         Numbers of the frames acknowledged last: some of them may come again.
+    oldest : int
+        The lowest of them: what comes again with a lower number was acknowledged before.
     next_part : int
         Number of the next part file: none of this number exists.
     notes : tuple of str
@@ -52,6 +54,7 @@ class Leftover(msgspec.Struct, frozen=True, kw_only=True):
     torn_bytes: int
     next_seq: int
     recent: frozenset[int]
+    oldest: int
     next_part: int
     notes: tuple[str, ...]
 
@@ -103,6 +106,7 @@ def take_over(folder: Path, stream: str) -> Leftover | None:
         torn_bytes=torn_bytes,
         next_seq=tail.next_seq,
         recent=frozenset(line.seq for line in tail.frames),
+        oldest=min((line.seq for line in tail.frames), default=0),
         next_part=max(used, default=-1) + 1,
         notes=tuple(notes),
     )

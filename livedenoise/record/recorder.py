@@ -186,7 +186,8 @@ class Recorder:
             If an earlier one could not: nothing more is taken.
         """
         self._refuse_after_error(f"frame {header.seq}")
-        if self._left is not None and header.seq in self._left.recent:
+        left = self._left
+        if left is not None and (header.seq in left.recent or header.seq < left.oldest):
             self.already_recorded += 1
             return False
         try:

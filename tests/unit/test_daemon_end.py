@@ -11,6 +11,7 @@ from test_supervisor import FakeProcess, FakeStages
 from livedenoise.core.clock import now_ns
 from livedenoise.core.errors import EXIT_ABORTED, EXIT_INTERNAL, EXIT_RECORD, RecordError
 from livedenoise.core.metrics import MetricsView
+from livedenoise.daemon.drain import DrainWatch
 from livedenoise.daemon.options import RunOptions
 from livedenoise.daemon.outcome import Outcome
 from livedenoise.daemon.run import Daemon
@@ -44,21 +45,38 @@ def daemon(tmp_path: Path) -> Daemon:
     """Return a daemon whose stages have just been started."""
     daemon = Daemon(small_config(), RunOptions(out=tmp_path))
     daemon._started_ns = now_ns()
-    daemon._progress = (0, now_ns())
     return daemon
 
 
 def test_draining_is_given_its_time_from_the_stop_on(daemon: Daemon) -> None:
     stages = cast("Stages", EndedStages("acquire.a", "record.a"))
     # A slow camera: nothing has moved for longer than draining may take.
-    daemon._progress = (0, now_ns() - LONG_AGO_NS)
+    daemon._drain._since_ns = now_ns() - LONG_AGO_NS
     daemon.request_stop()
     daemon._stopped_ns = now_ns()
     assert not daemon._aborting(stages)
     assert not daemon._aborting(stages)
-    daemon._progress = (0, now_ns() - LONG_AGO_NS)
+    daemon._drain._since_ns = now_ns() - LONG_AGO_NS
     assert daemon._aborting(stages), "but not more"
     assert "record.a" in daemon._outcome.errors[0]
+
+
+def test_a_long_call_that_was_announced_is_waited_for() -> None:
+    watch, stages = DrainWatch(limit_ns=100), EndedStages("record.a")
+    handles = list(stages.handles.values())
+    assert not watch.follow(handles, draining=True, now_ns=1000)
+    handles[0].busy_until_ns = 2000
+    assert not watch.follow(handles, draining=True, now_ns=2050)
+    assert watch.follow(handles, draining=True, now_ns=2101)
+
+
+def test_progress_starts_the_time_again() -> None:
+    watch, stages = DrainWatch(limit_ns=100), EndedStages("record.a")
+    handles = list(stages.handles.values())
+    watch.follow(handles, draining=True, now_ns=1000)
+    handles[0].metrics = {"counts": {"recorded": 1}}
+    assert not watch.follow(handles, draining=True, now_ns=1150)
+    assert watch.follow(handles, draining=True, now_ns=1251)
 
 
 def test_a_second_request_aborts(daemon: Daemon) -> None:

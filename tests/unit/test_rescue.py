@@ -27,10 +27,11 @@ def test_every_whole_frame_after_a_number_is_found(
     with open_stream(n_slots=6) as stream:
         stream.publish(n_frames)
         if cut:
-            # Killed while it wrote the next frame, perhaps in the middle of the message beside it.
+            # Killed while it wrote the next frame, or the message beside it.
             slot = stream.begin()
             assert slot is not None
-            stream.ring.set_news(slot[0].slot, garbage)
+            if garbage:
+                stream.ring.set_news(slot[0].slot, garbage)
         reader = Ring.attach(stream.ring.spec)
         found = frames_left(reader, after)
         held = range(max(0, n_frames - 6 + cut), n_frames)
@@ -39,6 +40,21 @@ def test_every_whole_frame_after_a_number_is_found(
             pixels = reader.view(header.slot, header.shape, header.dtype)
             assert (pixels == pixels_of(header.seq)).all()
         reader.close()
+
+
+def test_a_slot_being_written_does_not_pass_for_the_frame_it_held() -> None:
+    with open_stream(n_slots=4) as stream:
+        stream.publish(6)
+        # The writer dies while it writes over the oldest frame: its old header is still there.
+        slot = stream.begin()
+        assert slot is not None
+        grant, pixels = slot
+        pixels[...] = 0
+        news = stream.ring.news(grant.slot)
+        assert news, "a frame was there before"
+        found = frames_left(stream.ring, -1)
+        assert grant.slot not in [header.slot for header in found]
+        assert [header.seq for header in found] == [3, 4, 5]
 
 
 def test_what_was_told_to_nobody_is_read_before_the_new_ring(follow: Follow) -> None:

@@ -466,6 +466,16 @@ def test_a_daemon_that_slept_does_not_blame_its_stages() -> None:
     assert not any(scene.stages.killed(name) for name in scene.stages.handles)
 
 
+def test_a_camera_that_ignores_its_stop_is_killed_in_the_end() -> None:
+    scene = Scene()
+    scene.back_in_time()
+    scene.handle("acquire").t_step_ns -= LONG_AGO_NS
+    scene.supervisor.follow()
+    scene.supervisor._stalled["acquire.a"] -= LONG_AGO_NS
+    scene.supervisor.follow()
+    assert scene.stages.killed("acquire.a")
+
+
 def test_a_camera_without_frames_is_stopped_then_killed() -> None:
     scene = Scene()
     scene.back_in_time()
@@ -474,9 +484,9 @@ def test_a_camera_without_frames_is_stopped_then_killed() -> None:
     assert scene.stages.stopped() == ["acquire.a"]
     assert scene.outcome.exit_code == EXIT_CAMERA
     assert not scene.stages.killed("acquire.a"), "it is given the time to end in order"
-    scene.supervisor._stalled["acquire.a"] -= LONG_AGO_NS
+    scene.handle("acquire").t_heard_ns -= LONG_AGO_NS
     scene.supervisor.follow()
-    assert scene.stages.killed("acquire.a")
+    assert scene.stages.killed("acquire.a"), "its driver does not come back from its stop"
     scene.die("acquire")
     scene.supervisor.follow()
     assert scene.line.done == [], "and not replaced"
