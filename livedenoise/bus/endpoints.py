@@ -12,12 +12,11 @@ import re
 import shutil
 import tempfile
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import zmq
 
 from livedenoise.bus.segment import PREFIX, is_stale
+from livedenoise.core.closing import Closing
 
 _MAX_SOCKET_PATH = 103
 """Bytes of a socket's path on every platform (macOS 104 with its final zero, Linux 108)."""
@@ -25,7 +24,7 @@ _MAX_SOCKET_PATH = 103
 _FOLDER = re.compile(rf"{PREFIX}-([0-9]{{1,10}})-\w+")
 
 
-class Endpoints:
+class Endpoints(Closing):
     """Endpoints of one run; a context manager that removes its folder."""
 
     def __init__(self) -> None:
@@ -44,19 +43,6 @@ class Endpoints:
         """Remove the folder. Idempotent."""
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
-
-    def __enter__(self) -> Self:
-        """Return itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Remove the folder."""
-        self.close()
 
 
 def remove_stale_endpoints() -> list[str]:

@@ -11,14 +11,14 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Mapping
-from types import TracebackType
-from typing import Any, Self, TypeAlias
+from typing import Any, TypeAlias
 
 import zmq
 
 from livedenoise.bus import wire
 from livedenoise.bus.context import Context, new_context
 from livedenoise.core.clock import now_ns
+from livedenoise.core.closing import Closing
 from livedenoise.core.errors import BusError, WireError
 
 MAX_ASK_BYTES = 1 << 14
@@ -104,7 +104,7 @@ class RemoteServer:
         return ask if hmac.compare_digest(ask.token.encode(), self._token) else None
 
 
-class RemoteClient:
+class RemoteClient(Closing):
     """The end of whoever asks; one thread's. A context manager."""
 
     def __init__(self, endpoint: str, token: str) -> None:
@@ -151,19 +151,6 @@ class RemoteClient:
         """Close the socket; a question not yet sent is dropped. Idempotent."""
         self._socket.close()
         self._context.term()
-
-    def __enter__(self) -> Self:
-        """Return itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close."""
-        self.close()
 
     def _silent(self, what: str) -> BusError:
         return BusError(

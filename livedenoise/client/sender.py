@@ -17,8 +17,6 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import msgspec
 import numpy as np
@@ -26,6 +24,7 @@ import numpy as np
 from livedenoise.bus.frames_wire import RefusedError, SentFrame, decode, encode
 from livedenoise.bus.outlet import FrameOutlet
 from livedenoise.core.clock import now_ns
+from livedenoise.core.closing import Closing
 from livedenoise.core.errors import BusError
 from livedenoise.core.frame import Frame
 
@@ -61,7 +60,7 @@ class SenderCounts(msgspec.Struct, frozen=True, kw_only=True):
     dropped: dict[str, int]
 
 
-class FrameSender:
+class FrameSender(Closing):
     """Sends frames; never holds its caller up longer than it was allowed to.
 
     The connection is made in the background, and made again when it breaks or the daemon is
@@ -234,19 +233,6 @@ class FrameSender:
             while outlet.in_flight and (left_ms := _left_ms(deadline_ns)):
                 outlet.service(left_ms)
             outlet.close(_left_ms(deadline_ns, most_ms=1 << 30))
-
-    def __enter__(self) -> Self:
-        """Return itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close."""
-        self.close()
 
     def _wait(self, condition: Callable[[], bool], timeout_s: float) -> bool:
         deadline_ns = now_ns() + int(timeout_s * 1e9)

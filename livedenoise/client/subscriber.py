@@ -19,13 +19,12 @@ import threading
 from collections import Counter, deque
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from livedenoise.bus import frames_wire
 from livedenoise.bus.frames_wire import RefusedError
 from livedenoise.bus.subscription import Subscription
 from livedenoise.core.clock import now_ns
+from livedenoise.core.closing import Closing
 from livedenoise.core.errors import BusError
 from livedenoise.core.frame import Frame, FrameHeader
 from livedenoise.core.status import StatusSnapshot
@@ -33,7 +32,7 @@ from livedenoise.core.status import StatusSnapshot
 _SLICE_MS = 100
 
 
-class _Subscriber:
+class _Subscriber(Closing):
     """What both subscribers share: a subscription, an end, counters."""
 
     def __init__(
@@ -67,19 +66,6 @@ class _Subscriber:
         """Close the connection. Idempotent."""
         self._stopped.set()
         self._subscription.close()
-
-    def __enter__(self) -> Self:
-        """Return itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close."""
-        self.close()
 
     def _parts(self, timeout_ms: int) -> list[memoryview] | None:
         return self._subscription.receive(timeout_ms)

@@ -14,15 +14,15 @@ import msgspec
 from livedenoise.acquire.numbering import RESTARTED, Predecessor
 from livedenoise.bus import wire
 from livedenoise.bus.endpoints import Endpoints
-from livedenoise.bus.ring import LEAST_SLOTS, NO_TOTALS, Ring, RingSpec, RingTotals
+from livedenoise.bus.ring import RingSpec, RingTotals
 from livedenoise.core.config import CameraConfig, Config
 from livedenoise.core.constants import CameraConstants
-from livedenoise.core.errors import EXIT_INTERNAL, BusError, StageError
+from livedenoise.core.errors import EXIT_INTERNAL, StageError
 from livedenoise.daemon import plan
+from livedenoise.daemon.rings import CLEAN, RAW, LineRings
 from livedenoise.daemon.stages import StageHandle, Stages
 from livedenoise.record.run_folder import CameraRecord, RunFolder
 
-RAW, CLEAN = "raw", "clean"
 DENOISER_RESTARTED = "denoiser_restarted"
 """Reason of frames missing from the clean stream because its writer was replaced."""
 
@@ -56,11 +56,8 @@ class Line:
         self._stages = settings.stages
         self._facts: plan.CameraFacts | None = None
         self._resolved: plan.Resolved | None = None
-        self._rings: dict[str, Ring] = {}
+        self._rings = LineRings()
         self._addresses: dict[str, str] = {}
-        self._past_totals = NO_TOTALS
-        self._left_rings: list[Ring] = []
-        self._n_rings = 0
         self._taught: StageHandle | None = None
         self.share_endpoint = ""
 
@@ -174,7 +171,7 @@ class Line:
         stream, reason = (RAW, RESTARTED) if kind == "acquire" else (CLEAN, DENOISER_RESTARTED)
         order = wire.Reattach(
             stream=stream,
-            ring=msgspec.to_builtins(self._rings[stream].spec),
+            ring=msgspec.to_builtins(self._ring(stream)),
             endpoint=self._addresses[stream],
             reason=reason,
         )
@@ -185,13 +182,11 @@ class Line:
 
     def raw_totals(self) -> RingTotals:
         """Return what the camera's processes captured in all, exact also for killed ones."""
-        ring = self._rings.get(RAW)
-        return self._past_totals if ring is None else _both(self._past_totals, ring.totals())
+        return self._rings.raw_totals()
 
     def clean_published(self) -> int:
         """Return how many clean frames the present denoiser's ring was given."""
-        ring = self._rings.get(CLEAN)
-        return 0 if ring is None else ring.totals().published
+        return self._rings.clean_published()
 
     def learnt_constants(self) -> CameraConstants | None:
         """Return the constants in use: resolved at the start, else what a denoiser estimated."""
@@ -220,20 +215,18 @@ class Line:
 
     def close(self) -> None:
         """Remove the rings. Idempotent; their totals stay readable."""
-        for stream in list(self._rings):
-            self._retire_ring(stream)
-        self._drop_left_rings()
+        self._rings.close()
 
     def follow_left_rings(self) -> None:
         """Remove the rings of killed camera processes once the recorder has all they hold."""
-        raw, record = self._rings.get(RAW), self.get("record")
-        if not self._left_rings or raw is None:
+        raw, record = self._rings.spec(RAW), self.get("record")
+        if not self._rings.left or raw is None:
             return
         epoch = -1
         if record is not None and not record.over:
             epoch = int(record.metrics.get("gauges", {}).get("ring_epoch", -1))
-        if record is None or record.over or epoch == raw.spec.ring_epoch:
-            self._drop_left_rings()
+        if record is None or record.over or epoch == raw.ring_epoch:
+            self._rings.drop_left()
 
     def _acquire_wiring(self, successor: bool) -> dict[str, Any]:
         facts, resolved = self._known()
@@ -267,7 +260,7 @@ class Line:
             self._settings.config,
             facts,
             msgspec.structs.replace(resolved, constants=constants),
-            raw=self._rings[RAW].spec,
+            raw=self._ring(RAW),
             raw_endpoint=self._addresses[RAW],
             clean=clean,
             clean_endpoint=self._bind_to(CLEAN),
@@ -278,27 +271,26 @@ class Line:
     def _record_wiring(self, kind: str, stream: str, successor: bool) -> dict[str, Any]:
         return plan.record_wiring(
             self._settings.config,
-            ring=self._rings[stream].spec,
+            ring=self._ring(stream),
             endpoint=self._addresses[stream],
             reader=kind,
             stream=stream,
             folder=self._settings.folder.stream_folder(stream, self.name),
             resume=successor,
-            left_rings=[ring.spec for ring in self._left_rings] if stream == RAW else (),
+            left_rings=[ring.spec for ring in self._rings.left] if stream == RAW else (),
         )
 
     def _view_wiring(self, successor: bool) -> dict[str, Any]:
         facts, _ = self._known()
-        clean = self._rings.get(CLEAN)
         del successor  # a view keeps nothing
         return plan.view_wiring(
             self._settings.config,
             self._index,
             facts,
             self.learnt_constants(),
-            raw=self._rings[RAW].spec,
+            raw=self._ring(RAW),
             raw_endpoint=self._addresses[RAW],
-            clean=None if clean is None else clean.spec,
+            clean=self._rings.spec(CLEAN),
             clean_endpoint=self._addresses.get(CLEAN, ""),
         )
 
@@ -310,52 +302,21 @@ class Line:
         return kind != "denoise" or plan.denoises_all(self._settings.config, self._known()[0])
 
     def _new_ring(self, stream: str, spec: RingSpec) -> RingSpec:
-        """Make a stream's next ring; the one before lives on in whoever still reads it."""
-        self._retire_ring(stream)
-        self._n_rings += 1
-        again = self._n_rings > len(WRITER)
-        spec = msgspec.structs.replace(spec, ring_epoch=self._n_rings)
-        self._rings[stream] = self._create_smaller(spec) if again else Ring.create(spec)
-        return self._rings[stream].spec
+        made = self._rings.new(stream, spec)
+        text = f"shared memory is short: a new ring has {self._rings.shrunk} slots"
+        if self._rings.shrunk and not self._noted(text):
+            self.notes.append(f"{self.name}: {text}")
+        return made
 
-    def _create_smaller(self, spec: RingSpec) -> Ring:
-        """Create a successor's ring; where the old one still takes the room, with fewer slots.
-
-        Raises
-        ------
-        BusError
-            If not even a ring of the least slots fits.
-        """
-        while True:
-            try:
-                return Ring.create(spec)
-            except BusError:
-                if spec.n_slots // 2 < LEAST_SLOTS:
-                    raise
-            spec = msgspec.structs.replace(spec, n_slots=spec.n_slots // 2)
-            self.notes.append(
-                f"{self.name}: shared memory is short: a new ring has {spec.n_slots} slots"
-            )
-
-    def _retire_ring(self, stream: str) -> None:
-        old = self._rings.pop(stream, None)
-        if old is None:
-            return
-        if stream == RAW:
-            self._past_totals = _both(self._past_totals, old.totals())
-            # The daemon keeps it until the recorder, or its successor, has read the rest.
-            self._left_rings.append(old)
-        else:
-            old.close()
-
-    def _drop_left_rings(self) -> None:
-        for ring in self._left_rings:
-            ring.close()
-        self._left_rings.clear()
+    def _ring(self, stream: str) -> RingSpec:
+        spec = self._rings.spec(stream)
+        if spec is None:
+            raise StageError(f"camera {self.name} has no {stream} ring yet", EXIT_INTERNAL)
+        return spec
 
     def _bind_to(self, stream: str) -> str:
         # A new name each time: a reader of the old one must not reconnect to it by itself.
-        return self._settings.endpoints.bind_to(f"{stream}-{self.name}-{self._n_rings}")
+        return self._settings.endpoints.bind_to(f"{stream}-{self.name}-{self._rings.made}")
 
     def _known(self) -> tuple[plan.CameraFacts, plan.Resolved]:
         if self._facts is None or self._resolved is None:
@@ -386,14 +347,3 @@ class Line:
 
     def _noted(self, text: str) -> bool:
         return any(text in note for note in self.notes)
-
-
-def _both(one: RingTotals, other: RingTotals) -> RingTotals:
-    return RingTotals(
-        captured=one.captured + other.captured,
-        published=one.published + other.published,
-        dropped_full=one.dropped_full + other.dropped_full,
-        lost_at_camera=one.lost_at_camera + other.lost_at_camera,
-        last_seq=max(one.last_seq, other.last_seq),
-        last_host_ns=max(one.last_host_ns, other.last_host_ns),
-    )

@@ -13,8 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import msgspec
 
@@ -23,6 +22,7 @@ from livedenoise.bus.context import Context
 from livedenoise.bus.endpoints import Endpoints
 from livedenoise.bus.remote import RemoteClient, RemoteServer, ReplyTo
 from livedenoise.core.clock import Clock, MonotonicClock
+from livedenoise.core.closing import Closing
 from livedenoise.core.errors import BusError, ConfigError, WireError
 from livedenoise.core.status import StatusSnapshot
 from livedenoise.daemon.registry import (
@@ -149,7 +149,7 @@ def open_remote(
         yield remote
 
 
-class DaemonLink:
+class DaemonLink(Closing):
     """The end of whoever asks a registered daemon; a context manager."""
 
     def __init__(self, entry: DaemonEntry) -> None:
@@ -183,19 +183,6 @@ class DaemonLink:
     def close(self) -> None:
         """Close. Idempotent."""
         self._client.close()
-
-    def __enter__(self) -> Self:
-        """Return itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close."""
-        self.close()
 
     def _ask(self, verb: str, timeout_s: float, **arguments: bool) -> dict[str, Any]:
         answer = self._client.ask(verb, arguments, timeout_s)

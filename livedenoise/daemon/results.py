@@ -7,7 +7,8 @@ from typing import Any
 import msgspec
 
 from livedenoise.core.errors import ConfigError
-from livedenoise.daemon.line import CLEAN, RAW, Line
+from livedenoise.daemon.line import Line
+from livedenoise.daemon.rings import CLEAN, RAW
 from livedenoise.daemon.stages import StageHandle, Stages
 from livedenoise.daemon.summary import StreamResult
 from livedenoise.record.run_folder import RunFolder
