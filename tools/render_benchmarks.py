@@ -6,6 +6,7 @@ python tools/render_benchmarks.py
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,14 @@ TITLES = {
     "start": "Start to first denoised frame, engine cached",
     "memory": "Memory, 128x128 at 500 fps, recording, realtime-m",
 }
+PLAIN = {
+    "soak.json": "Kill anything: tools/soak.py",
+    "supervision.json": "Cost of supervision and metrics",
+    "view.json": "Cost of the view stage",
+    "network.json": "Frames over the network path, loopback",
+}
+"""Files shown as they are: one row for each figure."""
+
 HIDDEN = ("first_denoised_s", "precision", "model_hash", "wall_s", "frames")
 
 
@@ -31,18 +40,45 @@ def main() -> None:
     for name in ("benchmark.json", "memory.json"):
         if (FOLDER / name).is_file():
             parts += _tables(name, json.loads((FOLDER / name).read_text(encoding="utf-8")))
+    for name, title in PLAIN.items():
+        if (FOLDER / name).is_file():
+            parts += _plain(name, title, json.loads((FOLDER / name).read_text(encoding="utf-8")))
     page.write_text(before + "\n".join([*parts, END]) + after, encoding="utf-8")
 
 
 def _tables(name: str, results: dict[str, Any]) -> list[str]:
-    machine = results["machine"]
-    facts = ", ".join(
-        f"{key} {machine[key]}" for key in machine if not isinstance(machine[key], dict)
-    )
-    lines = [f"`{name}`: {facts}.", ""]
+    lines = [_machine_line(name, results["machine"]), ""]
     for phase, rows in results["phases"].items():
         lines += [f"### {TITLES.get(phase, phase)}", "", *_table(rows), ""]
     return lines
+
+
+def _machine_line(name: str, machine: dict[str, Any]) -> str:
+    facts = ", ".join(
+        f"{key} {machine[key]}" for key in machine if not isinstance(machine[key], dict)
+    )
+    return f"`{name}`: {facts}."
+
+
+def _plain(name: str, title: str, results: dict[str, Any]) -> list[str]:
+    lines = [f"### {title}", "", _machine_line(name, results["machine"]), ""]
+    lines += ["| figure | value |", "| --- | --- |"]
+    lines += [f"| {key} | {_text(value)} |" for key, value in _leaves(results)]
+    return [*lines, ""]
+
+
+def _leaves(value: dict[str, Any], path: str = "") -> Iterator[tuple[str, object]]:
+    """Yield the figures of nested tables; series are left to the JSON file."""
+    for key, one in value.items():
+        whole = f"{path}: {key}" if path else key
+        if isinstance(one, dict) and key != "machine":
+            yield from _leaves(one, whole)
+        elif isinstance(one, list) and one and isinstance(one[0], dict):
+            for row in one:
+                label = next((str(row[k]) for k in ("name", "frame", "case") if k in row), "")
+                yield from _leaves(row, f"{whole} {label}".strip())
+        elif not isinstance(one, list | dict):
+            yield whole, one
 
 
 def _table(rows: list[dict[str, Any]]) -> list[str]:

@@ -79,7 +79,6 @@ def check_run(
     *,
     seen: Mapping[str, Seen] | None = None,
     exit_code: int | None = 0,
-    may_be_untold: int = 0,
 ) -> RunCheck:
     """Check one run folder.
 
@@ -89,9 +88,6 @@ def check_run(
         By stream ("raw", "clean"): what was acknowledged while it was written.
     exit_code : int or None
         What the daemon ended with; None when it was killed and the run recovered.
-    may_be_untold : int
-        Frames in the ring that may have died with their camera process before a recorder had them:
-        two for each death, and all since the recorder's death where both were down together.
     """
     config = parse_config(msgspec.json.decode((run / "config.json").read_bytes()), "config.json")
     wanted = {"raw": config.record.raw, "clean": config.record.clean and config.denoise.enabled}
@@ -110,7 +106,7 @@ def check_run(
     problems = [
         f"{stream}: {problem}" for stream, check in streams.items() for problem in check.problems
     ]
-    problems += check_summary(run, streams, exit_code, may_be_untold)
+    problems += check_summary(run, streams, exit_code)
     return RunCheck(run_dir=str(run), streams=streams, problems=problems)
 
 
@@ -187,7 +183,6 @@ def check_summary(
     run: Path,
     streams: Mapping[str, StreamCheck],
     exit_code: int | None,
-    may_be_untold: int,
 ) -> list[str]:
     """Return what the summary says that the files do not, and what it admits to be wrong."""
     path = run / "summary.json"
@@ -210,7 +205,7 @@ def check_summary(
     if not summary["conserved"]:
         problems.append("summary: the counts of frames do not add up")
     untold = sum(summary["dropped"].get("record", {}).values())
-    if untold > may_be_untold:
+    if untold:
         problems.append(f"summary: {untold} frames published and not recorded")
     return problems
 
@@ -243,13 +238,11 @@ def main() -> int:
     """Check the run folder named on the command line; 1 when it is not whole."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("run", type=Path, metavar="RUN", help="run folder that has ended")
-    parser.add_argument("--may-be-untold", type=int, default=0, metavar="N", help="frames")
     parser.add_argument("--recovered", action="store_true", help="its daemon was killed")
     arguments = parser.parse_args()
     found = check_run(
         arguments.run,
         exit_code=None if arguments.recovered else 0,
-        may_be_untold=arguments.may_be_untold,
     )
     for check in found.streams.values():
         print(f"{check.stream}: {check.frames} frames, missing {check.missing or 'none'}")

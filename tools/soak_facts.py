@@ -131,10 +131,7 @@ class Sample(msgspec.Struct, kw_only=True):
 
 
 class Record(msgspec.Struct, kw_only=True):
-    """What is left of one run: its findings.
-
-    ``both_down``: once at least, camera and recorder were dead at the same time.
-    """
+    """What is left of one run: its findings."""
 
     number: int
     seconds: float = 0.0
@@ -143,7 +140,6 @@ class Record(msgspec.Struct, kw_only=True):
     samples: list[Any] = []
     streams: dict[str, Any] = {}
     summary: dict[str, Any] = {}
-    both_down: bool = False
     asked: int = 0
     unanswered: int = 0
     problems: list[str] = []

@@ -46,11 +46,6 @@ def read_recording(folder: Path) -> Recording:
     return found
 
 
-def frame_times(folder: Path) -> list[int]:
-    """Return when the frames of a stream were captured (t_host_ns), in their order."""
-    return [line["t_host_ns"] for line in read_recording(folder).frames]
-
-
 def part_path(folder: Path, number: int) -> Path:
     """Return a part file of a stream."""
     return folder / f"part-{number:04d}.tif"

@@ -121,10 +121,7 @@ def _frames(records: Sequence[Record]) -> dict[str, Any]:
         "denoised_and_recorded": sum(stream["frames"] for stream in clean),
         "lost_while_the_camera_restarted": restarted,
         "lost_otherwise": {k: n for k, n in missing.items() if "restarted" not in k},
-        "told_nobody_by_a_killed_camera": sum(_untold(r) for r in records if not r.both_down),
-        "in_a_ring_when_camera_and_recorder_were_down": sum(
-            _untold(record) for record in records if record.both_down
-        ),
+        "published_and_not_recorded": sum(_untold(record) for record in records),
         "missing_from_clean": dict(missing_clean),
         "written_by_successors": sum(stream["by_successors"] for stream in raw),
         "rescued_from_the_ring": sum(stream["rescued"] for stream in raw),

@@ -14,20 +14,13 @@ from collections.abc import Callable
 import msgspec
 import soak_check
 import soak_report
-from soak_facts import CAMERA, Options, Record, draw
-from soak_recording import frame_times
+from soak_facts import Options, Record, draw
 from soak_run import SoakError, SoakRun
-from soak_times import exposed_s, note_recovery
+from soak_times import note_recovery
 
 from livedenoise.core.clock import now_ns
 from livedenoise.core.errors import LiveDenoiseError
 from livedenoise.record.recover import recover_run
-
-UNTOLD = 2
-"""Frames a killed camera process may have put in the ring and told nobody of."""
-
-BEHIND_S = 0.5
-"""How far a recorder may be behind when it is killed, on a busy machine."""
 
 SETTLE_S = 60.0
 CHILDREN_GONE_MS = 2000.0
@@ -197,16 +190,10 @@ class Soak:
             raise SoakError("there is no run folder")
         self._tell("checking")
         seen = {stream: tail.seen() for stream, tail in run.tails.items()}
-        hosts = frame_times(run.run_dir / "raw" / CAMERA)
-        exposed = exposed_s(run.blows, hosts, seen["raw"].resumed_ns)
-        record.both_down = bool(exposed)
-        rate = self.options.setup.rate_hz
-        deaths = sum("acquire" in blow.kinds for blow in run.blows)
         found = soak_check.check_run(
             run.run_dir,
             seen=seen,
             exit_code=exit_code,
-            may_be_untold=UNTOLD * deaths + int(rate * sum(s + BEHIND_S for s in exposed)),
         )
         record.problems += found.problems
         note_recovery(run.blows, found.streams["clean"].denoised_ns)

@@ -11,12 +11,10 @@ from __future__ import annotations
 import msgspec
 
 from livedenoise.core.camera import Captured
+from livedenoise.core.losses import CAMERA_RESTARTED
 
 CAMERA = "camera"
 """Reason of frames the camera's own numbers say it lost."""
-
-RESTARTED = "camera_restarted"
-"""Reason of frames exposed while the process around the camera was replaced."""
 
 
 class Predecessor(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,7 +76,7 @@ class Numbering:
         self.reason = CAMERA
         if before is None:
             return 0
-        self.reason = RESTARTED
+        self.reason = CAMERA_RESTARTED
         if not (before.period_ns and before.last_host_ns):
             return 0
         periods = round((captured.t_host_ns - before.last_host_ns) / before.period_ns)

@@ -164,6 +164,10 @@ class FollowedStream:
             return True
         return self.reader.release(frame)
 
+    def is_rescued(self, frame: Received) -> bool:
+        """Return whether a frame was found in a dead writer's ring and is not released yet."""
+        return frame.header.seq in self._rescued
+
     def rescue(self) -> bool:
         """Find, once for each ring, what a killed writer left there and told nobody of.
 

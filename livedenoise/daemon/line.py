@@ -11,20 +11,18 @@ from typing import Any
 
 import msgspec
 
-from livedenoise.acquire.numbering import RESTARTED, Predecessor
+from livedenoise.acquire.numbering import Predecessor
 from livedenoise.bus import wire
 from livedenoise.bus.endpoints import Endpoints
 from livedenoise.bus.ring import RingSpec, RingTotals
 from livedenoise.core.config import CameraConfig, Config
 from livedenoise.core.constants import CameraConstants
 from livedenoise.core.errors import EXIT_INTERNAL, StageError
+from livedenoise.core.losses import REPLACED
 from livedenoise.daemon import plan
 from livedenoise.daemon.rings import CLEAN, RAW, LineRings
 from livedenoise.daemon.stages import StageHandle, Stages
 from livedenoise.record.run_folder import CameraRecord, RunFolder
-
-DENOISER_RESTARTED = "denoiser_restarted"
-"""Reason of frames missing from the clean stream because its writer was replaced."""
 
 _VIEW_NICENESS = 10
 """Figures and pictures wait when the processor is needed for frames."""
@@ -168,12 +166,12 @@ class Line:
 
     def announce(self, kind: str) -> None:
         """Tell the readers of a stage's stream that it has a new writer."""
-        stream, reason = (RAW, RESTARTED) if kind == "acquire" else (CLEAN, DENOISER_RESTARTED)
+        stream = RAW if kind == "acquire" else CLEAN
         order = wire.Reattach(
             stream=stream,
             ring=msgspec.to_builtins(self._ring(stream)),
             endpoint=self._addresses[stream],
-            reason=reason,
+            reason=REPLACED[stream],
         )
         for reader in READERS[kind]:
             handle = self.get(reader)

@@ -26,6 +26,9 @@ _LATE_NS = 500_000_000
 """A round of the daemon's own loop longer than this says nothing about its stages."""
 
 _FROZEN_OPENING_NS = 10_000_000_000
+_FIRST_WORD_NS = 20_000_000_000
+"""Longest time from a process's birth to its first word: imports from a cold disk."""
+
 _READER_NAMES = {"view": ("view", "share")}
 """Names on the bus of kinds that read a stream more than once."""
 
@@ -247,7 +250,7 @@ class Supervisor:
         return Limits(
             silence_ns=int(self._config.supervise.silence_s * 1e9) + slack_ns,
             opening_ns=_FROZEN_OPENING_NS,
-            first_word_ns=int(READY_TIMEOUT_S * 1e9),
+            first_word_ns=_FIRST_WORD_NS,
             slow_ns=int(status.stall_timeout_s * 1e9),
             stuck_recorder_ns=int(status.drain_timeout_s * 1e9),
             no_frames_ns=self._no_frames_ns(self._lines[handle.camera]),

@@ -23,6 +23,7 @@ from livedenoise.bus.ring import Ring, RingSpec
 from livedenoise.core.clock import now_ns
 from livedenoise.core.errors import BusError, RecordError
 from livedenoise.core.log import get_logger
+from livedenoise.core.losses import REPLACED
 from livedenoise.core.metrics import StageMetrics
 from livedenoise.record.recorder import Recorder
 from livedenoise.supervise.stage import Pulse, no_pulse
@@ -89,9 +90,12 @@ class RecordStage:
         for note in self._recorder.notes:
             _log.warning("%s: %s", wiring.folder, note)
         self._metrics.gauges["last_seq"] = self._recorder.next_seq - 1
+        self._stream_name = wiring.stream
         for spec in wiring.left_rings:
             self._rescue(spec)
-        self._stream_name = wiring.stream
+        if wiring.resume:
+            # A stream that is owed has no hole nobody told of, unless its writer changed meanwhile.
+            self._seam_reasons.add(REPLACED[wiring.stream])
         self._stream = FollowedStream(self._context, wiring.reader, Lossless)
         after_seq = self._recorder.next_seq - 1
         self._stream.open(wiring.ring, wiring.endpoint, _ATTACH_S, after_seq=after_seq)
@@ -130,6 +134,9 @@ class RecordStage:
                 self._close_seam(first)
                 self._live_recorder.note_gap(first, last, reason)
             case Received():
+                if stream.is_rescued(item):
+                    # What was to be told before it died with its writer.
+                    self._seam_reasons.add(REPLACED[self._stream_name])
                 self._close_seam(item.header.seq)
                 self._append(item)
             case None:
@@ -172,6 +179,8 @@ class RecordStage:
         try:
             for header in frames_left(ring, self._live_recorder.next_seq - 1):
                 pixels = ring.view(header.slot, header.shape, header.dtype)
+                self._seam_reasons.add(REPLACED[self._stream_name])
+                self._close_seam(header.seq)
                 self._live_recorder.append(header, pixels)
                 self._metrics.counts["recorded"] += 1
                 self._metrics.counts["rescued"] += 1

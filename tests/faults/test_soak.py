@@ -97,22 +97,6 @@ def test_recovery_counts_from_the_blow_to_a_frame_captured_after_it(
     assert [blow.alone for blow in blows] == [True, False, False]
 
 
-def test_camera_and_recorder_down_together_are_noticed(tools: SimpleNamespace) -> None:
-    ms = 1_000_000
-
-    def blow(at_ms: int, kind: str) -> Any:
-        return tools.soak_facts.Blow(t_ns=at_ms * ms, kinds=(kind,), sort="SIGKILL", pids=(1,))
-
-    hosts = [t * ms for t in (*range(0, 1000, 10), *range(2000, 9000, 10))]
-    exposed = tools.soak_times.exposed_s
-    # The camera is away from 1000 to 2000.
-    assert exposed([blow(1000, "acquire"), blow(1500, "record")], hosts, [1900 * ms]) == [0.0]
-    both = [blow(700, "record"), blow(1000, "acquire")]
-    assert exposed(both, hosts, [1100 * ms]) == pytest.approx([0.3])
-    assert not exposed([blow(1000, "acquire"), blow(5000, "record")], hosts, [5500 * ms])
-    assert not exposed([blow(1000, "acquire"), blow(1500, "view")], hosts, [])
-
-
 def test_memory_slope_ignores_the_level_of_each_run(tools: SimpleNamespace) -> None:
     def samples(level: float) -> list[Any]:
         return [SimpleNamespace(t_s=float(t), private_mb=level + t / 3600 * 5) for t in range(180)]

@@ -65,3 +65,28 @@ def test_a_run_reports_quality_and_a_picture(tmp_path: Path) -> None:
     assert raw.std() > 10
     view = next(stage for stage in stream.stages if stage.kind == "view")
     assert view.state == "running"
+
+
+def test_the_view_learns_constants_that_are_estimated_while_running(tmp_path: Path) -> None:
+    camera = {
+        "estimate_constants": True,
+        "pool_frames": 64,
+        "sensor": {"width_px": 256, "height_px": 256, "line_time_us": 5.0},
+        "scene": {"photons_per_s": 40_000.0, "motion_px_per_s": 0.0},
+    }
+    config = small_config(
+        camera=camera,
+        denoise={"engine": "identity", "estimate_frames": 8},
+        record={"raw": False},
+        ring={"memory_mb": 32},
+        view={"sample_hz": 50.0, "window": 20, "preview_px": 32},
+    )
+    run = LiveRun(config, RunOptions(out=tmp_path))
+    try:
+        run.until(
+            lambda s: (
+                s.streams[0].quality is not None and s.streams[0].quality.constants == "estimated"
+            )
+        )
+    finally:
+        run.end()

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from livedenoise.acquire.numbering import CAMERA, RESTARTED, Numbering, Predecessor
+from livedenoise.acquire.numbering import CAMERA, Numbering, Predecessor
 from livedenoise.core.camera import Captured
+from livedenoise.core.losses import CAMERA_RESTARTED
 
 
 def captured(camera_seq: int, **changes: object) -> Captured:
@@ -80,7 +81,7 @@ def test_a_successor_counts_what_was_exposed_meanwhile() -> None:
     # 1 s after the predecessor's last frame: 99 frames of 10 ms lie between.
     first = captured(0, t_host_ns=2_000_000_000)
     assert numbering.number(first) == (199, 99)
-    assert numbering.reason == RESTARTED
+    assert numbering.reason == CAMERA_RESTARTED
     assert numbering.number(captured(1, t_host_ns=2_010_000_000)) == (200, 0)
     assert numbering.number(captured(3, t_host_ns=2_030_000_000)) == (202, 1)
     assert numbering.reason == CAMERA

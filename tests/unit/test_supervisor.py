@@ -437,7 +437,7 @@ def test_a_process_that_still_imports_is_given_its_time() -> None:
     heir = scene.handle("denoise")
     scene.supervisor._started_ns -= LONG_AGO_NS
     scene.supervisor._awake_ns -= LONG_AGO_NS
-    heir.t_born_ns = heir.t_heard_ns = now_ns() - 30_000_000_000
+    heir.t_born_ns = heir.t_heard_ns = now_ns() - 15_000_000_000
     scene.supervisor.follow()
     assert not scene.stages.killed("denoise.a"), "not a word yet"
     heir.t_heard_ns += 1
