@@ -14,6 +14,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from livedenoise.client import FrameSender
+from livedenoise.core.errors import ConfigError
 
 
 def camera(frames: int, rate_hz: float, shape: tuple[int, int]) -> Iterator[np.ndarray]:
@@ -32,14 +33,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("endpoint", help="the camera's key 'listen', tcp://ADDRESS:PORT")
     parser.add_argument("--keys", help="folder for-NAME made by livedenoise keys")
-    parser.add_argument("--frames", type=int, default=500)
+    parser.add_argument("--frames", type=int, default=3000)
     parser.add_argument("--rate", type=float, default=50.0, metavar="HZ")
     parser.add_argument("--size", type=int, nargs=2, default=(512, 512), metavar=("H", "W"))
     arguments = parser.parse_args()
 
     with FrameSender(arguments.endpoint, keys=arguments.keys) as sender:
         if not sender.wait_ready(timeout_s=10.0):
-            print(f"nobody takes frames at {arguments.endpoint}: {sender.problem}", file=sys.stderr)
+            print(
+                f"nobody takes frames at {arguments.endpoint}: {sender.problem or 'no answer'}",
+                file=sys.stderr,
+            )
             return 1
         for pixels in camera(arguments.frames, arguments.rate, tuple(arguments.size)):
             # With timeout_s=0 this never waits; a frame there is no room for is counted.
@@ -47,8 +51,11 @@ def main() -> int:
         sender.flush(timeout_s=5.0)
         counts = sender.counts()
     print(f"{counts.taken} of {counts.offered} frames taken", counts.dropped, counts.refused)
-    return 0
+    return 0 if counts.taken == counts.offered else 1
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except ConfigError as error:  # keys that cannot be used
+        sys.exit(str(error))

@@ -10,6 +10,7 @@ import sys
 import time
 
 from livedenoise.client import FrameSubscriber
+from livedenoise.core.errors import ConfigError
 
 
 def main() -> int:
@@ -28,7 +29,10 @@ def main() -> int:
         while frames.received < arguments.frames:
             found = frames.receive(timeout_s=arguments.timeout)
             if found is None:
-                print(f"no frames from {arguments.endpoint} {frames.problem}", file=sys.stderr)
+                print(
+                    f"no frames from {arguments.endpoint} {frames.problem or '(no answer)'}",
+                    file=sys.stderr,
+                )
                 return 1
             header, pixels = found
             # Same machine only: times of another machine's clock cannot be subtracted.
@@ -41,4 +45,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except ConfigError as error:  # keys that cannot be used
+        sys.exit(str(error))

@@ -7,6 +7,7 @@ import argparse
 import sys
 
 from livedenoise.client import MetricsSubscriber
+from livedenoise.core.errors import ConfigError
 
 
 def main() -> int:
@@ -22,7 +23,10 @@ def main() -> int:
         while metrics.received < arguments.snapshots:
             snapshot = metrics.receive(timeout_s=arguments.timeout)
             if snapshot is None:
-                print(f"no metrics from {arguments.endpoint} {metrics.problem}", file=sys.stderr)
+                print(
+                    f"no metrics from {arguments.endpoint} {metrics.problem or '(no answer)'}",
+                    file=sys.stderr,
+                )
                 return 1
             for stream in snapshot.streams:
                 print(
@@ -34,4 +38,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except ConfigError as error:  # keys that cannot be used
+        sys.exit(str(error))

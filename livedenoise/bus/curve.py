@@ -11,6 +11,7 @@ Knows: keys, sockets' options. Must not know: what is sent.
 from __future__ import annotations
 
 import itertools
+import sys
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -78,6 +79,8 @@ class Gate:
         keys_key: str = "keys",
     ) -> None:
         address = safe_endpoint(endpoint, keys, key=key, keys_key=keys_key)
+        if keys is not None:
+            raise_descriptor_limit()
         pair = None if keys is None else server_keys(keys)
         self._own_context = None if keys is None else new_context()
         used = self._own_context or context
@@ -229,3 +232,18 @@ def keep_alive(socket: Socket) -> None:
     socket.setsockopt(zmq.HANDSHAKE_IVL, _HANDSHAKE_MS)
     socket.setsockopt(zmq.HEARTBEAT_IVL, _ALIVE_MS)
     socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, _GONE_MS)
+
+
+def raise_descriptor_limit() -> None:
+    """Allow this process as many open files as the system lets it (POSIX).
+
+    Whoever can reach an open port holds one for each connection until its handshake times out; with
+    the usual soft limit of 1024 that could keep the process from its own files.
+    """
+    if sys.platform == "win32":
+        return
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

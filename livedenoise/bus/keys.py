@@ -96,8 +96,10 @@ def server_keys(folder: Path) -> KeyPair:
     Raises
     ------
     ConfigError
-        If they are missing, damaged, or readable by other users.
+        If they are missing, damaged, or readable by other users; if others could add a client.
     """
+    for place in (folder, folder / "clients"):
+        _require_ours(place)
     return _read_pair(folder / "server.secret")
 
 
@@ -123,6 +125,23 @@ def is_authorised(folder: Path, public: bytes) -> bool:
     """
     found = {_read(path, "public") for path in (folder / "clients").glob("*.public")}
     return public in found
+
+
+def _require_ours(folder: Path) -> None:
+    """Refuse a folder in which other users could put a client's key."""
+    if os.name != "posix" or not folder.exists():
+        return
+    found = folder.stat()
+    if found.st_uid != os.getuid():
+        raise ConfigError(
+            f"{folder}: belongs to user {found.st_uid}, not to user {os.getuid()}",
+            "whoever owns it decides who may connect: make keys of your own",
+        )
+    if found.st_mode & 0o022:
+        raise ConfigError(
+            f"{folder}: other users can write into it (mode {found.st_mode & 0o777:o})",
+            f"chmod go-w {folder}",
+        )
 
 
 def _read_pair(path: Path) -> KeyPair:

@@ -21,6 +21,10 @@ from livedenoise.core.frame import Frame, FrameHeader
 from livedenoise.core.status import StatusSnapshot, StreamStatus
 
 _MAX_TOPICS = 256
+_MAX_TOPIC_BYTES = 64
+"""Longer than any of ours: ZeroMQ remembers each topic somebody asks for, however long."""
+
+_MAX_KEYED_BYTES = 1024
 _MAX_NEWS = 1000
 """Subscriptions looked at in one go: a flood of them must not hold the publisher up."""
 
@@ -59,7 +63,13 @@ class _Publisher:
     def __init__(
         self, context: Context, endpoint: str, *, keys: Path | None, hwm: int, key: str
     ) -> None:
-        options: dict[int, int] = {zmq.SNDHWM: hwm, zmq.RCVHWM: _MAX_NEWS, zmq.MAXMSGSIZE: 1 << 10}
+        # With keys the handshake itself needs more, and whoever passes it is known.
+        longest = 1 + _MAX_TOPIC_BYTES if keys is None else _MAX_KEYED_BYTES
+        options: dict[int, int] = {
+            zmq.SNDHWM: hwm,
+            zmq.RCVHWM: _MAX_NEWS,
+            zmq.MAXMSGSIZE: longest,
+        }
         self._gate = Gate(
             context, zmq.XPUB, endpoint, keys=keys, options=options, key=key, keys_key="share.keys"
         )
@@ -124,6 +134,10 @@ class FramePublisher(_Publisher):
     ) -> None:
         super().__init__(context, endpoint, keys=keys, hwm=hwm, key=key)
         self._numbers: dict[bytes, int] = {}
+
+    def wanted(self, stream: str, camera: str) -> bool:
+        """Return whether anybody subscribes to a stream: ask before copying a frame for nobody."""
+        return self._audience.listens(frames_wire.topic(stream, camera))
 
     def publish(self, header: FrameHeader, pixels: Frame) -> None:
         """Send a frame to whoever subscribes; never waits, and copies nothing for nobody.

@@ -93,7 +93,8 @@ def _stages(stream: StreamStatus) -> Iterator[str]:
 
 
 def _restarts(stage: StageStatus) -> str:
-    return f" after {stage.restarts} restarts" if stage.restarts else ""
+    times = "restart" if stage.restarts == 1 else "restarts"
+    return f" after {stage.restarts} {times}" if stage.restarts else ""
 
 
 def _losses(stream: StreamStatus, before: StreamStatus | None) -> Iterator[str]:
@@ -102,8 +103,19 @@ def _losses(stream: StreamStatus, before: StreamStatus | None) -> Iterator[str]:
         lost = count - old.get(reason, 0)
         if lost > 0:
             mend = _LOSS_MENDS.get(reason, "see docs/live.md")
+            if reason == "camera" and _camera_replaced(stream, before):
+                mend = "exposed while the camera's process was replaced"
             frames = "frame" if lost == 1 else "frames"
             yield f"{lost} {frames} lost in the last {RECENT_S} s ({reason}): {mend}"
+
+
+def _camera_replaced(stream: StreamStatus, before: StreamStatus | None) -> bool:
+    then = () if before is None else before.stages
+    now, old = (
+        sum(stage.restarts for stage in stages if stage.kind == "acquire")
+        for stages in (stream.stages, then)
+    )
+    return now > old
 
 
 def _load(stream: StreamStatus, before: StreamStatus | None, state: str) -> Iterator[str]:
@@ -115,14 +127,14 @@ def _load(stream: StreamStatus, before: StreamStatus | None, state: str) -> Iter
         done -= before.denoised + before.passthrough
     if skipped > _SKIPPED * (skipped + done):
         share = skipped / (skipped + done)
-        yield f"denoiser skips {share:.0%} of the frames: faster model, smaller ROI or lower rate"
+        yield f"denoiser skips {share:.0%} of the frames: smaller ROI, lower rate, or predict later"
     recent, limit_ms = stream.recent, _LATE_PERIODS * stream.period_ms
     if state != "running" or not limit_ms or recent is None or recent.count < _LATE_SAMPLES:
         return
     if recent.p99 > limit_ms:
         yield (
             f"late: p99 latency {recent.p99:.1f} ms, {_LATE_PERIODS} periods are "
-            f"{limit_ms:.1f} ms: faster model, smaller ROI or free the processor"
+            f"{limit_ms:.1f} ms: smaller ROI, lower rate or free the processor"
         )
 
 
@@ -130,9 +142,11 @@ def _light(stream: StreamStatus, before: StreamStatus | None) -> Iterator[str]:
     frames, saturated = stream.captured, stream.saturated
     if before is not None:
         frames, saturated = frames - before.captured, saturated - before.saturated
-    pixels = _value(stream.quality, "saturated_fraction") or 0.0
-    if pixels > _SATURATED_PIXELS:
-        yield f"{pixels:.1%} of the pixels are saturated: less light or shorter exposure"
+    pixels = _value(stream.quality, "saturated_fraction")
+    if pixels is not None:
+        # Where the share is known a few stuck pixels, in every frame, are no reason for alarm.
+        if pixels > _SATURATED_PIXELS:
+            yield f"{pixels:.1%} of the pixels are saturated: less light or shorter exposure"
     elif frames > 0 and saturated > _SATURATED_FRAMES * frames:
         share = saturated / frames
         yield f"saturated pixels in {share:.0%} of the frames: less light or shorter exposure"

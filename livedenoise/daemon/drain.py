@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 from livedenoise.daemon.stages import StageHandle
 
+_HANDLED = ("captured", "received", "denoised", "passthrough", "recorded", "already_recorded")
+
 
 class DrainWatch:
     """Follows the counters of the stages while a run drains.
@@ -24,7 +26,7 @@ class DrainWatch:
 
     def follow(self, handles: Sequence[StageHandle], *, draining: bool, now_ns: int) -> bool:
         """Return whether nothing has moved for too long since draining began."""
-        moved = sum(sum(handle.metrics.get("counts", {}).values()) for handle in handles)
+        moved = sum(_handled(handle) for handle in handles)
         # A slow camera may have been still for long before it was stopped.
         began = draining and not self.draining
         if moved != self._moved or began:
@@ -33,3 +35,9 @@ class DrainWatch:
         # A stage that announced a long call is not expected to move before its end.
         busy_ns = max((h.busy_until_ns for h in handles if not h.over), default=0)
         return draining and now_ns - max(self._since_ns, busy_ns) > self._limit_ns
+
+
+def _handled(handle: StageHandle) -> int:
+    """Return the frames a stage has handled: what others ask of it is no progress."""
+    counts = handle.metrics.get("counts", {})
+    return sum(int(counts.get(name, 0)) for name in _HANDLED)

@@ -211,6 +211,16 @@ class Line:
             facts = {"constants": msgspec.to_builtins(constants)}
             self._stages.send(view, wire.Learnt(facts=facts))
 
+    def refusals(self) -> dict[str, int]:
+        """Return what strangers were refused at this camera's sockets, by socket and reason."""
+        found = {}
+        for name, value in self._stages.totals("acquire", self.name).gauges.items():
+            if name.startswith("camera.refused"):
+                reason = name.removeprefix("camera.refused").strip("_") or "any"
+                found[f"camera {self.name} ({reason})"] = int(value)
+        shared = self._stages.totals("view", self.name).count("share_refused")
+        return found | {f"shared frames of {self.name}": shared}
+
     def close(self) -> None:
         """Remove the rings. Idempotent; their totals stay readable."""
         self._rings.close()

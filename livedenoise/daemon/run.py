@@ -29,6 +29,8 @@ from livedenoise.core.errors import (
     EXIT_INTERNAL,
     EXIT_OK,
     EXIT_RECORD,
+    BusError,
+    ConfigError,
     LiveDenoiseError,
     RecordError,
 )
@@ -147,7 +149,10 @@ class Daemon:
         share = self._config.share
         if not share.enabled:
             return None
-        publisher = MetricsPublisher(context, share_endpoint(self._config), keys=share.keys)
+        try:
+            publisher = MetricsPublisher(context, share_endpoint(self._config), keys=share.keys)
+        except BusError as error:
+            raise ConfigError(error.message, error.hint) from error
         stack.callback(publisher.close)
         return publisher
 
@@ -288,9 +293,11 @@ class Daemon:
             "status and stop": 0 if self._remote is None else self._remote.refused,
             "shared metrics": 0 if self._metrics is None else self._metrics.refused,
         }
+        for line in self._lines.values():
+            counts |= line.refusals()
         for where, count in counts.items():
             if count:
-                self._outcome.note(f"{count} messages or connections were refused on {where}")
+                self._outcome.note(f"refused on {where}: {count} messages or connections")
 
     def _finish(self, stages: Stages) -> Summary:
         results = [

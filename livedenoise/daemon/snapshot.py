@@ -61,7 +61,9 @@ def status_snapshot(
     )
     streams = tuple(report.status() for report in reports)
     recording = bool(streams) and all(_records(stream) for stream in streams)
-    free = memory.disk.free_bytes(run_dir, now_ns) if recording else None
+    # One camera's dead recorder does not make the disk larger for the others.
+    writing = any(_records(stream) for stream in streams)
+    free = memory.disk.free_bytes(run_dir, now_ns) if writing else None
     settled = elapsed_s > _SETTLED_S
     rate = sum(s.mb_per_s for stream in streams for s in stream.stages if _writes(s)) * 1e6
     snapshot = StatusSnapshot(
@@ -81,7 +83,7 @@ def status_snapshot(
         pid=pid,
     )
     wrong = alerts(snapshot, memory.before(now_ns))
-    if recording and memory.disk.problem:
+    if writing and memory.disk.problem:
         wrong = (memory.disk.problem, *wrong)
     memory.remember(now_ns, snapshot)
     return msgspec.structs.replace(snapshot, alerts=wrong)

@@ -24,6 +24,12 @@ from livedenoise.supervise.child import ChildSpec
 from livedenoise.supervise.process import StageProcess
 
 _LINGER_S = 3.0
+_CODES = {
+    "acquire": EXIT_CAMERA,
+    "denoise": EXIT_DENOISER,
+    "record": EXIT_RECORD,
+    "record-clean": EXIT_RECORD,
+}
 
 
 class StageHandle(msgspec.Struct, kw_only=True):
@@ -69,8 +75,7 @@ class StageHandle(msgspec.Struct, kw_only=True):
         """Return the exit code its death gives the run, also when it died without a word."""
         if self.failed is None or self.failed.exit_code != EXIT_INTERNAL:
             return EXIT_OK if self.failed is None else self.failed.exit_code
-        codes = {"acquire": EXIT_CAMERA, "denoise": EXIT_DENOISER}
-        return codes.get(self.kind, EXIT_RECORD)
+        return _CODES.get(self.kind, EXIT_INTERNAL)
 
 
 class Past(msgspec.Struct):

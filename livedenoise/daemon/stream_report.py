@@ -208,8 +208,14 @@ class StreamReport:
         serving = handle.metrics.get("serving") or (handle.ready or {}).get("serving") or {}
         engine = serving.get("engine") or {}
         if not engine:
-            return "learning the camera's constants"
+            return "starting" if handle.state != "running" else self._without_engine()
         return f"{engine['engine']} {engine['precision']} {engine['model']}".strip()
+
+    def _without_engine(self) -> str:
+        """Return what a denoiser without an engine waits for."""
+        if not self._view("acquire").count("published"):
+            return "waiting for the first frames"
+        return "learning the camera's constants"
 
     def _seen(self) -> tuple[QualityStatus | None, Preview | None, str]:
         """Return figures and pictures of the view stage; what a dead one said last is old."""

@@ -358,4 +358,5 @@ def summary_lines(summary: Summary) -> list[tuple[str, str]]:
 
 
 def _restart_text(restarts: dict[str, int]) -> str:
-    return ", ".join(f"{kind} {count} times" for kind, count in restarts.items()) or "no process"
+    """Return how often which kind of process was replaced: ``record 2x, view 1x``."""
+    return ", ".join(f"{kind} {count}x" for kind, count in restarts.items()) or "no process"

@@ -110,8 +110,8 @@ class Supervisor:
         self._free_attaching_readers(dead, line)
         if self._may_replace(dead, line):
             self._outcome.note(
-                f"{incident.what}: replaced, {dead.restarts + 1} times so far, "
-                f"{incident.at_s:.1f} s after the start"
+                f"{incident.what}, {incident.at_s:.1f} s after the start: replaced "
+                f"(number {dead.restarts + 1})"
             )
             self._stalled.pop(dead.name, None)
             self._replace(dead, line, incident)

@@ -119,7 +119,7 @@ def recover_run(
 
 def _open(path: Path) -> Run:
     if is_run_folder(path):
-        return open_run(path)
+        return open_run(path, damaged_ok=True)
     above = next((folder for folder in path.parents if is_run_folder(folder)), None)
     hint = "give the folder that holds run.json" if above is None else f"give {above}"
     raise ConfigError(f"{path}: not a run folder", hint)
@@ -136,6 +136,11 @@ def _require_ended(path: Path, facts: RunFacts) -> None:
         deadline = time.monotonic() + _STAGES_WAIT_S
         while _age_s(path) < _STAGES_END_S and time.monotonic() < deadline:
             time.sleep(0.05)
+        if _age_s(path) < _STAGES_END_S:
+            raise ConfigError(
+                f"{path}: its daemon is dead and something still writes to it",
+                "wait until its recorder has ended; --force recovers all the same",
+            )
         return
     age_s = _age_s(path)
     if age_s < _FOREIGN_AGE_S:
@@ -174,12 +179,28 @@ def _outside_streams(
     summary = _summary(run, streams)
     if run.summary == summary:
         return [], []
-    what = "missing: the run was killed" if run.summary is None else "does not say what is there"
+    path = run.path / SUMMARY_NAME
+    damaged = run.summary is None and path.exists()
+    what = "damaged" if damaged else "missing: the run was killed"
+    if run.summary is not None:
+        what = "does not say what is there"
     found = [f"{SUMMARY_NAME}: {what}"]
     if check_only:
         return found, []
-    write_json(run.path / SUMMARY_NAME, summary)
-    return found, [f"{SUMMARY_NAME} was written from what is known"]
+    changes = [f"{SUMMARY_NAME} was written from what is known"]
+    if damaged:
+        kept = _free_name(path)
+        path.rename(kept)
+        changes.append(f"the damaged one is {kept.name}")
+    write_json(path, summary)
+    return found, changes
+
+
+def _free_name(path: Path) -> Path:
+    """Return a name beside ``path`` that nothing has yet."""
+    numbers = iter(range(1, 1000))
+    names = (path.with_name(f"{path.name}.damaged-{number}") for number in numbers)
+    return next(name for name in names if not name.exists())
 
 
 def _summary(run: Run, streams: tuple[StreamReport, ...]) -> dict[str, Any]:

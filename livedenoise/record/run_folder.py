@@ -151,7 +151,7 @@ def create_run_folder(
     """
     moment = datetime.now(UTC).astimezone()
     created, created_ns = wall_time_text(), now_ns()
-    path = _new_folder(base, f"{moment:%Y%m%d-%H%M%S}-{name}")
+    path = _new_folder(base.resolve(), f"{moment:%Y%m%d-%H%M%S}-{name}")
     facts = RunFacts(
         version=RUN_VERSION,
         run_id=f"{moment:%Y%m%dT%H%M%S}-{secrets.token_hex(4)}",
@@ -214,8 +214,10 @@ def is_run_folder(path: Path) -> bool:
     return (path / RUN_NAME).is_file()
 
 
-def open_run(path: Path) -> Run:
+def open_run(path: Path, *, damaged_ok: bool = False) -> Run:
     """Read what a run folder holds; pixels and sidecars are not touched.
+
+    ``damaged_ok`` takes a damaged summary for none, and leaves the configuration unread.
 
     Raises
     ------
@@ -239,10 +241,21 @@ def open_run(path: Path) -> Run:
     return Run(
         path=path,
         facts=facts,
-        config=_read_table(config) if config.exists() else {},
-        summary=_read_table(summary) if summary.exists() else None,
+        config=_read_table(config) if config.exists() and not damaged_ok else {},
+        summary=_read_summary(summary, damaged_ok=damaged_ok),
         streams=tuple(streams),
     )
+
+
+def _read_summary(path: Path, *, damaged_ok: bool) -> dict[str, Any] | None:
+    if not path.exists():
+        return None
+    try:
+        return _read_table(path)
+    except ConfigError:
+        if damaged_ok:
+            return None
+        raise
 
 
 def _new_folder(base: Path, name: str) -> Path:

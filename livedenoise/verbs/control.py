@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 DASH_HZ = 5.0
 _ASK_S = 3.0
+_ASK_SLICE_S = 0.5
 _DASH_ASK_S = 1.0
 _KEY_POLL_S = 0.03
 _DRAIN_POLL_S = 0.1
@@ -42,13 +43,20 @@ Tell = Callable[[str], None]
 
 def status(arguments: argparse.Namespace) -> int:
     """``livedenoise status [RUN]``: what runs, in a few lines or as one JSON object."""
+    from livedenoise.bus.endpoints import remove_stale_endpoints
+    from livedenoise.bus.segment import remove_stale
     from livedenoise.daemon.registry import find_daemon, running_daemons
 
+    # What a killed daemon left.
+    remove_stale()
+    remove_stale_endpoints()
     entries = running_daemons() if arguments.run is None else [find_daemon(arguments.run)]
     found, errors = [], []
     for entry in entries:
         snapshot, error = _asked(entry, preview=arguments.preview and arguments.json)
-        found.append((entry, snapshot))
+        if snapshot is not None or error:
+            # Without both it has ended meanwhile.
+            found.append((entry, snapshot))
         errors += [error] if error else []
     code = EXIT_INTERNAL if errors else EXIT_OK
     for error in errors:
@@ -167,13 +175,18 @@ def _asked(entry: DaemonEntry, *, preview: bool) -> tuple[StatusSnapshot | None,
     from livedenoise.daemon.registry import is_registered
     from livedenoise.daemon.remote import DaemonLink
 
-    try:
-        with DaemonLink(entry) as link:
-            found = link.status(_ASK_S, preview=preview)
-    except BusError as error:
-        # One that ended between being found and being asked is not one that hangs.
-        gone = not is_registered(entry)
-        return None, "" if gone else f"{entry.name} (process {entry.pid}): {error}"
+    deadline_s = time.monotonic() + _ASK_S
+    with DaemonLink(entry) as link:
+        while True:
+            try:
+                found = link.status(_ASK_SLICE_S, preview=preview)
+                break
+            except BusError as error:
+                if not is_registered(entry):
+                    # It ended between being found and being asked: it does not hang.
+                    return None, ""
+                if time.monotonic() > deadline_s:
+                    return None, f"{entry.name} (process {entry.pid}): {error}"
     known = {"run_id": found.run_id or entry.run_id, "pid": found.pid or entry.pid}
     return msgspec.structs.replace(found, **known), ""
 

@@ -20,7 +20,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from livedenoise.core.errors import EXIT_OK, BusError, LiveDenoiseError, RecordError
+from livedenoise.core.errors import (
+    EXIT_OK,
+    BusError,
+    ConfigError,
+    LiveDenoiseError,
+    RecordError,
+)
 from livedenoise.verbs.common import print_json
 
 if TYPE_CHECKING:
@@ -47,12 +53,16 @@ def run_detached(arguments: argparse.Namespace) -> int:
     LiveDenoiseError
         If it is not ready after ``START_TIMEOUT_S``; it is left alone then.
     """
+    from livedenoise.daemon.registry import running_daemons
+
+    # A run that could not be found could not be stopped either: refused before it starts.
+    running_daemons()
     log = _new_log(arguments.out)
     command = [sys.executable, "-P", "-m", "livedenoise", *child_arguments(arguments)]
     process = spawn(command, log)
     try:
         entry = _await_running(process, log)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, ConfigError):
         _end(process)
         raise
     if entry is None:

@@ -13,7 +13,8 @@ def keys(arguments: argparse.Namespace) -> int:
     """``livedenoise keys DIR [--client NAME]``: server's keys, and a client's."""
     from livedenoise.bus.keys import make_client_keys, make_server_keys
 
-    folder: Path = arguments.dir
+    # Whole, because it is to be pasted into a file that may be elsewhere.
+    folder: Path = arguments.dir.resolve()
     made = make_server_keys(folder)
     clients = [make_client_keys(folder, name) for name in arguments.client]
     if arguments.json:

@@ -63,6 +63,8 @@ def _state(report: RecoveryReport) -> str:
         return "complete: nothing had to be changed"
     if report.check_only:
         return "not complete: livedenoise recover mends what is named below"
+    if not (report.changes or any(stream.changes for stream in report.streams)):
+        return "nothing more can be mended: what is named below stays as it is"
     return "recovered: what is named below was found and mended"
 
 

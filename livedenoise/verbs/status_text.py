@@ -58,8 +58,8 @@ def summary_line(summary: Mapping[str, Any]) -> str:
     return (
         f"captured {summary['captured']}, lost at camera {summary['lost_at_camera']}, "
         f"recorded {summary['recorded']}, denoised {summary['denoised']}, "
-        f"skipped {summary['skipped']}, {whole}, exit code {summary['exit_code']}, "
-        f"run folder {summary['run_dir']}"
+        f"passed through {summary.get('passthrough', 0)}, skipped {summary['skipped']}, {whole}, "
+        f"exit code {summary['exit_code']}, run folder {summary['run_dir']}"
     )
 
 

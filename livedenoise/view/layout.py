@@ -131,11 +131,18 @@ class _Arrangement:
         top, bottom = self._top(), self._bottom()
         if self._stream is None:
             return [*top, _Block(50, [line(("waiting for the cameras", "label"))]), *bottom]
+        found = self._body(self._stream, top, bottom)
+        if self._choice.picture and not self._drawn:
+            # Asked for where there is no room: the figures it would have replaced stay.
+            self._choice = msgspec.structs.replace(self._choice, picture=False)
+            found = self._body(self._stream, top, bottom)
+        return found
+
+    def _body(self, stream: StreamStatus, top: list[_Block], bottom: list[_Block]) -> list[_Block]:
         wide = self._width >= _WIDE
-        body = self._wide(self._stream) if wide else self._narrow(self._stream)
-        blocks = [*top, *body, *bottom]
-        room = self._height - sum(len(block.lines) for block in blocks)
-        return [*top, *body, self._rest(self._stream, room), *bottom]
+        body = self._wide(stream) if wide else self._narrow(stream)
+        room = self._height - sum(len(block.lines) for block in [*top, *body, *bottom])
+        return [*top, *body, self._rest(stream, room), *bottom]
 
     def has_picture(self) -> bool:
         """Return whether the pictures are among the blocks."""

@@ -64,7 +64,10 @@ class PreviewMaker:
         )
 
     def _follow(self, picture: Frame) -> tuple[float, float]:
-        low, high = (float(p) for p in np.percentile(picture, (LOW_PERCENT, HIGH_PERCENT)))
+        shown = picture if picture.dtype.kind == "u" else picture[np.isfinite(picture)]
+        if not shown.size:
+            return self._scale or (0.0, 1.0)
+        low, high = (float(p) for p in np.percentile(shown, (LOW_PERCENT, HIGH_PERCENT)))
         if self._scale is not None:
             low = self._scale[0] + _FOLLOW * (low - self._scale[0])
             high = self._scale[1] + _FOLLOW * (high - self._scale[1])
@@ -74,5 +77,7 @@ class PreviewMaker:
 
 def _grey(picture: Frame, low: float, high: float) -> npt.NDArray[np.uint8]:
     scaled = (picture.astype(np.float32) - np.float32(low)) * np.float32(255.0 / (high - low))
-    grey: npt.NDArray[np.uint8] = np.rint(np.clip(scaled, 0.0, 255.0)).astype(np.uint8)
+    # What is not a number is shown black.
+    known = np.nan_to_num(np.clip(scaled, 0.0, 255.0), nan=0.0)
+    grey: npt.NDArray[np.uint8] = np.rint(known).astype(np.uint8)
     return grey

@@ -66,11 +66,16 @@ class Sharer:
         frame = reader.read(0.0)
         if not isinstance(frame, Received):
             return
+        header = frame.header
+        if not self._publisher.wanted(header.stream, header.camera):
+            self._due_ns[stream] = now_ns + self._interval_ns
+            reader.release(frame)
+            return
         pixels = frame.pixels.copy()
         # From the deadline, not from now, so that the rate is kept; a pause is not caught up with.
         self._due_ns[stream] = max(due_ns, now_ns - self._interval_ns) + self._interval_ns
         if reader.release(frame):
-            self._publisher.publish(frame.header, pixels)
+            self._publisher.publish(header, pixels)
         else:
             self.counts["shared_torn"] += 1
 

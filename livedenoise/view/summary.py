@@ -38,4 +38,4 @@ def render_lines(lines: list[tuple[str, str]], warnings: list[str]) -> Renderabl
     grid.add_column()
     for label, text in lines:
         grid.add_row(label, text)
-    return Group(grid, *(Text(f"! {warning}", style="yellow") for warning in warnings))
+    return Group(grid, *(Text(f"- {warning}", style="yellow") for warning in warnings))

@@ -60,7 +60,7 @@ def test_demo_denoises_and_records(tmp_path: Path) -> None:
     assert summary["conserved"] is True
     assert summary["denoised"] > 0
     assert summary["model"] == "realtime-m"
-    assert Path(summary["run_dir"]).parent == Path("runs")
+    assert Path(summary["run_dir"]).parent == (tmp_path / "runs").resolve()
 
 
 def test_demo_prints_where_to_look(tmp_path: Path) -> None:

@@ -37,7 +37,11 @@ CASES: list[tuple[StatusSnapshot, str, str]] = [
     (run(ring_fill=0.81), "raw ring 81% full", "recorder"),
     (run(skipped=134, denoised=1300), "denoiser skips 50%", "smaller ROI"),
     (run(recent=latency(p99=40.5)), "late: p99 latency 40.5 ms", "2 periods are 40.0 ms"),
-    (run(saturated=50, captured=2484), "saturated pixels in 4% of the frames", "less light"),
+    (
+        run(saturated=50, captured=2484, quality=None),
+        "saturated pixels in 4% of the frames",
+        "less light",
+    ),
     (run(quality=figures(saturated_fraction=0.02)), "2.0% of the pixels are saturated", "light"),
     (run(quality=figures(noise_ratio=1.3)), "measured noise is 1.30 x", "calibrate"),
     (run(quality=figures(noise_ratio=0.7)), "measured noise is 0.70 x", "constants"),
@@ -114,3 +118,21 @@ def test_a_camera_that_was_not_there_before_counts_from_zero() -> None:
 def test_stages_that_end_well_are_no_alert() -> None:
     over = tuple(stage(one.kind, state="finished") for one in stages())
     assert alerts(run(stages=over), HEALTHY) == ()
+
+
+def test_a_few_stuck_pixels_are_no_alarm_where_their_share_is_known() -> None:
+    stuck = run(saturated=1234, captured=2468, quality=figures(saturated_fraction=2e-7))
+    assert not [text for text in alerts(stuck, HEALTHY) if "saturated" in text]
+    unknown = run(saturated=1234, captured=2468, quality=None)
+    assert [text for text in alerts(unknown, HEALTHY) if "saturated" in text]
+
+
+def test_frames_lost_to_a_replaced_camera_process_do_not_blame_the_cable() -> None:
+    old, new = ((stage("acquire", restarts=count),) for count in (0, 1))
+    (text,) = (
+        text
+        for text in alerts(run(lost_at_camera=89, stages=new), run(stages=old))
+        if "lost" in text
+    )
+    assert "replaced" in text
+    assert "cable" not in text

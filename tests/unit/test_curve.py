@@ -347,3 +347,27 @@ def test_the_command_line_knows_the_verb(
         pytest.skip("not registered yet")
     assert main(["keys", str(tmp_path / "rig")]) == 0
     assert "--client NAME" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes of POSIX")
+@pytest.mark.parametrize("name", [".", "clients"])
+def test_a_folder_where_others_could_add_a_client_is_refused(folder: Path, name: str) -> None:
+    (folder / name).chmod(0o777)
+    with pytest.raises(ConfigError, match="other users can write into it"):
+        server_keys(folder)
+    (folder / name).chmod(0o700)
+    server_keys(folder)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="limits of POSIX")
+def test_an_open_door_raises_the_limit_of_open_files(context: Context, folder: Path) -> None:
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lower = 256
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lower, hard))
+    try:
+        FramePublisher(context, "tcp://127.0.0.1:*", keys=folder).close()
+        assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == hard
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

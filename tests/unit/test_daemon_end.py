@@ -127,3 +127,13 @@ def test_the_gravest_error_decides_and_the_lists_stay_bounded() -> None:
     assert outcome.exit_code == EXIT_RECORD
     assert len(outcome.notes) <= 200
     assert len(outcome.errors) <= 200
+
+
+def test_what_strangers_ask_of_a_view_is_no_progress() -> None:
+    watch, stages = DrainWatch(limit_ns=100), EndedStages("record.a", "view.a")
+    handles = list(stages.handles.values())
+    watch.follow(handles, draining=True, now_ns=1000)
+    for step in range(1, 4):
+        handles[1].metrics = {"counts": {"share_refused": step, "samples": step}}
+        watch.follow(handles, draining=True, now_ns=1000 + 30 * step)
+    assert watch.follow(handles, draining=True, now_ns=1101)

@@ -16,7 +16,8 @@ from snapshot_kit import snapshot, stream
 from livedenoise.view.dashboard import Dashboard, chosen
 from livedenoise.view.help import help_pages
 from livedenoise.view.keys import Keys
-from livedenoise.view.layout import Choice, picture_shown
+from livedenoise.view.layout import Choice, compose, picture_shown
+from livedenoise.view.lines import Look
 from livedenoise.view.picture import grey_picture, picture_lines
 
 ENTER, LEAVE = "\x1b[?1049h", "\x1b[?1049l"
@@ -279,3 +280,13 @@ def test_pixels_are_picked_never_averaged() -> None:
 def test_bytes_that_are_no_picture_are_none() -> None:
     assert grey_picture(b"1234", 3, 2) is None
     assert grey_picture(b"", 0, 0) is None
+
+
+def test_a_picture_without_room_leaves_the_figures_and_p_turns_it_off_again() -> None:
+    shown = snapshot(alerts=tuple(f"alert {number}: " + "long " * 40 for number in range(4)))
+    asked, plain = (
+        ["".join(part.text for part in row) for row in compose(shown, (80, 20), choice, Look())]
+        for choice in (Choice(picture=True), Choice(picture=False))
+    )
+    assert any("quality" in row for row in asked)
+    assert asked == plain

@@ -71,3 +71,16 @@ def test_float_frames_and_negative_levels_are_shown() -> None:
 def test_crops_of_different_shape_are_refused() -> None:
     with pytest.raises(ValueError, match="different shape"):
         PreviewMaker().make(0, np.zeros((4, 4), np.uint8), np.zeros((4, 5), np.uint8))
+
+
+def test_what_is_not_a_number_is_black_and_spoils_nothing() -> None:
+    rng = np.random.default_rng(4)
+    frames = [rng.normal(50.0, 5.0, (32, 32)).astype(np.float32) for _ in range(3)]
+    frames[1][3, 4] = np.nan
+    frames[2][:] = np.nan
+    maker = PreviewMaker()
+    shown = [maker.make(number, frame, None) for number, frame in enumerate(frames)]
+    assert all(np.isfinite((one.low_adu, one.high_adu)).all() for one in shown)
+    picture = np.frombuffer(shown[1].raw, np.uint8).reshape(32, 32)
+    assert picture[3, 4] == 0
+    assert picture.std() > 10

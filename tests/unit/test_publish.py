@@ -204,3 +204,30 @@ def test_metrics_are_json_for_any_language(context: Context) -> None:
     socket.close(linger=0)
     foreign.term()
     publisher.close()
+
+
+def test_long_topics_are_refused_so_that_nothing_grows(context: Context) -> None:
+    publisher = FramePublisher(context, ANY)
+    hostile = zmq.Context()
+    socket = hostile.socket(zmq.XSUB)
+    socket.setsockopt(zmq.SNDTIMEO, 200)
+    socket.connect(publisher.endpoint)
+    socket.send(b"\x01" + b"x" * 250)
+    socket.send(b"\x01clean")
+    # The connection is cut at the first one: the second, legal in itself, never counts.
+    header = make_header(0, stream="clean")
+    for _ in range(50):
+        publisher.publish(header, pixels_of(0))
+    assert not publisher.sent
+    socket.close(linger=0)
+    hostile.term()
+    publisher.close()
+
+
+def test_nobody_listening_is_known_before_a_frame_is_copied(context: Context) -> None:
+    publisher = FramePublisher(context, ANY)
+    assert not publisher.wanted("clean", "cam")
+    with FrameSubscriber(publisher.endpoint, stream="clean"):
+        wait_until(lambda: publisher.wanted("clean", "cam"))
+        assert not publisher.wanted("raw", "cam")
+    publisher.close()

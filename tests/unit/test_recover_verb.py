@@ -70,3 +70,30 @@ def test_json_is_one_object(run: Path, capsys: pytest.CaptureFixture[str]) -> No
 def test_no_run_folder(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="not a run folder"):
         call(str(tmp_path))
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]"])
+def test_a_damaged_summary_is_kept_and_written_anew(run: Path, text: str) -> None:
+    (run / "summary.json").write_text(text)
+    assert call(str(run), "--check-only") == 5
+    assert call(str(run)) == 0
+    assert json.loads((run / "summary.json").read_text())["recovered"]
+    assert (run / "summary.json.damaged-1").read_text() == text
+    assert call(str(run), "--check-only") == 0
+
+
+def test_a_damaged_configuration_is_no_obstacle(run: Path) -> None:
+    (run / "config.json").write_text("{")
+    assert call(str(run)) == 0
+
+
+def test_what_something_still_writes_to_is_left_alone(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recover, "_STAGES_END_S", 60.0)
+    monkeypatch.setattr(recover, "_STAGES_WAIT_S", 0.1)
+    before = contents(run)
+    with pytest.raises(ConfigError, match="something still writes to it"):
+        call(str(run))
+    assert contents(run) == before
+    assert call(str(run), "--force") == 0

@@ -282,7 +282,11 @@ def test_figures_that_cannot_be_read_are_said_and_do_not_end_the_run() -> None:
 
 @pytest.mark.parametrize(
     ("change", "engine"),
-    [({"state": "dead"}, "dead"), ({"metrics": {}}, "learning the camera's constants")],
+    [
+        ({"state": "dead"}, "dead"),
+        ({"state": "restarting", "metrics": {}}, "starting"),
+        ({"metrics": {}}, "waiting for the first frames"),
+    ],
 )
 def test_what_stands_for_an_engine_that_is_not_there(change: dict[str, Any], engine: str) -> None:
     run = Run()
@@ -290,6 +294,14 @@ def test_what_stands_for_an_engine_that_is_not_there(change: dict[str, Any], eng
     vars(run.stages.handles["denoise.sim"]).update(change)
     assert only(run.look()).engine == engine
     assert only(Run(denoising=False).step()).engine == "off"
+
+
+def test_a_denoiser_that_has_frames_and_no_engine_learns_the_constants() -> None:
+    run = Run()
+    run.step()
+    run.stages.handles["denoise.sim"].metrics = {}
+    run.stages.handles["acquire.sim"].metrics = {"counts": {"captured": 5, "published": 5}}
+    assert only(run.look()).engine == "learning the camera's constants"
 
 
 def test_a_snapshot_travels_as_msgpack_and_as_json() -> None:
