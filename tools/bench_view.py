@@ -33,6 +33,7 @@ from livedenoise.bus.endpoints import Endpoints
 from livedenoise.bus.ring import Ring, RingSpec, ring_spec
 from livedenoise.bus.writer import FrameWriter
 from livedenoise.core.clock import MonotonicClock, now_ns
+from livedenoise.core.config import ViewConfig
 from livedenoise.core.constants import CameraConstants
 from livedenoise.core.frame import FrameFlags, FrameHeader
 from livedenoise.supervise.child import ChildSpec
@@ -145,7 +146,7 @@ def _paced(
         "quantum_efficiency": 0.8,
         "bit_depth": 16,
         "period_ns": int(1e9 / RATE_HZ),
-        "sample_hz": 5.0,
+        "sample_hz": ViewConfig().sample_hz,
         "window": 50,
         "preview_px": 96,
     }
