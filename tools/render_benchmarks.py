@@ -75,8 +75,10 @@ def _leaves(value: dict[str, Any], path: str = "") -> Iterator[tuple[str, object
             yield from _leaves(one, whole)
         elif isinstance(one, list) and one and isinstance(one[0], dict):
             for row in one:
-                label = next((str(row[k]) for k in ("name", "frame", "case") if k in row), "")
-                yield from _leaves(row, f"{whole} {label}".strip())
+                label = next((str(row[k]) for k in ("name", "shape", "variant") if k in row), "")
+                if label:
+                    # Rows without a name are series: too long for a page.
+                    yield from _leaves(row, f"{whole} {label}")
         elif not isinstance(one, list | dict):
             yield whole, one
 

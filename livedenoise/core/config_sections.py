@@ -102,7 +102,7 @@ class ViewConfig(Strict):
     """Live quality figures and the small picture, made beside the denoiser from some frames."""
 
     enabled: bool = Field(default=True, description="measure and show; no saves 5 % of a core")
-    sample_hz: float = Field(default=4.0, gt=0, le=50, description="samples of quality a second")
+    sample_hz: float = Field(default=3.0, gt=0, le=50, description="samples of quality a second")
     window: int = Field(
         default=50, ge=20, le=1000, description="samples in the moving average of each figure"
     )
