@@ -76,6 +76,7 @@ def _leaves(value: dict[str, Any], path: str = "") -> Iterator[tuple[str, object
         elif isinstance(one, list) and one and isinstance(one[0], dict):
             for row in one:
                 label = next((str(row[k]) for k in ("name", "shape", "variant") if k in row), "")
+                label += " with CURVE" if label and row.get("curve") else ""
                 if label:
                     # Rows without a name are series: too long for a page.
                     yield from _leaves(row, f"{whole} {label}")
