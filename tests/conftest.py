@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import tempfile
 import threading
 import time
@@ -39,6 +40,14 @@ class Eventually(Protocol):
 def eventually() -> Eventually:
     """Return ``eventually(condition, timeout_s)``: the first true value, or a failure."""
     return wait_until
+
+
+def pytest_configure() -> None:
+    """Undo what nohup or a shell's background leaves: children would inherit ignored signals."""
+    for name, handler in (("SIGINT", signal.default_int_handler), ("SIGHUP", signal.SIG_DFL)):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, handler)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 
 import numpy as np
 
@@ -121,21 +122,20 @@ class NetworkCamera:
         if self._intake is not None:
             raise CameraError(f"camera {config.name} is open already", "close it first")
         context = new_context()
-        try:
-            self._intake = FrameIntake(
-                context,
-                config.listen,
-                self._limits,
-                keys=config.keys,
-                hwm=config.buffer_frames,
-                key=f"camera {config.name}: listen",
-            )
-        except BusError as error:
-            context.term()
-            raise CameraError(error.message, error.hint) from error
-        except BaseException:
-            context.term()
-            raise
+        with ExitStack() as undo:
+            undo.callback(context.term)
+            try:
+                self._intake = FrameIntake(
+                    context,
+                    config.listen,
+                    self._limits,
+                    keys=config.keys,
+                    hwm=config.buffer_frames,
+                    key=f"camera {config.name}: listen",
+                )
+            except BusError as error:
+                raise CameraError(error.message, error.hint) from error
+            undo.pop_all()
         self._context = context
         who = "anybody on this machine" if config.keys is None else "clients with keys"
         return CameraInfo(

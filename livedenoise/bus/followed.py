@@ -20,6 +20,9 @@ from livedenoise.bus.ring import Ring, RingSpec
 from livedenoise.core.clock import now_ns
 from livedenoise.core.errors import BusError
 from livedenoise.core.frame import FrameHeader
+from livedenoise.core.log import get_logger
+
+_log = get_logger(__name__)
 
 _QUIET_NS = 100_000_000
 """Silence after which nothing more comes from a killed writer: what it sent is in the socket."""
@@ -52,6 +55,7 @@ class FollowedStream:
         self._next: wire.Reattach | None = None
         self._candidate: tuple[Ring, FrameReader] | None = None
         self._quiet_since_ns = 0
+        self._complained_of: wire.Reattach | None = None
         self._past_skipped: Counter[str] = Counter()
         self._past_received = 0
         self._last_seq = -1
@@ -212,8 +216,12 @@ class FollowedStream:
                 self._candidate = self._new_candidate(order)
             ring, reader = self._candidate
             reader.attach(_ATTACH_S)
-        except BusError:
-            # Not ready yet, or its process died in turn and another order follows.
+        except BusError as error:
+            # Not ready yet, or its process died in turn and another order follows. Said once: what
+            # never changes (it refuses this reader) must not pass in silence.
+            if order is not self._complained_of:
+                self._complained_of = order
+                _log.warning("%s: asks again: %s", self._name, error.message)
             return
         self._candidate = None
         self._close_current()

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import secrets
 from collections import Counter, deque
+from contextlib import ExitStack
 from pathlib import Path
 
 import zmq
@@ -65,11 +66,10 @@ class FrameOutlet:
         self._connected = False
         self._hello_ns: int | None = None
         self._context = new_context()
-        try:
+        with ExitStack() as undo:
+            undo.callback(self._context.destroy, linger=0)
             self._socket = self._open(endpoint, keys)
-        except BaseException:
-            self._context.destroy(linger=0)
-            raise
+            undo.pop_all()
         self._poller = zmq.Poller()
         self._poller.register(self._socket, zmq.POLLIN)
         self._poller.register(self._monitor, zmq.POLLIN)

@@ -5,6 +5,7 @@ Knows: the connection. Must not know: what the messages mean. One thread owns it
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 
 import zmq
@@ -48,11 +49,10 @@ class Subscription:
     ) -> None:
         self.problem = ""
         self._context = new_context()
-        try:
+        with ExitStack() as undo:
+            undo.callback(self._context.destroy, linger=0)
             self._open(endpoint, topic, keys, hwm, max_bytes)
-        except BaseException:
-            self._context.destroy(linger=0)
-            raise
+            undo.pop_all()
 
     def receive(self, timeout_ms: int) -> list[memoryview] | None:
         """Return the parts of the next message, or None after ``timeout_ms``. Nothing is copied.

@@ -154,7 +154,7 @@ class Supervisor:
         match dead.kind:
             case "acquire":
                 # A camera that said what is wrong would say it again; a replay would start anew.
-                again = self.camera_may_start_again(line)
+                again = _camera_may_start_again(line)
                 left = self._frames_left(line)
                 return dead.silent_death and not self.stopping and again and left != 0
             case "record" | "record-clean":
@@ -167,10 +167,6 @@ class Supervisor:
                 return code != EXIT_CONFIG and not acquire.over and (owed or not self.stopping)
             case _:
                 return not (self.stopping or acquire.over)
-
-    def camera_may_start_again(self, line: Line) -> bool:
-        """Return whether the camera goes on where it is; a recording would begin at its start."""
-        return line.camera.kind != "replay"
 
     def _frames_left(self, line: Line) -> int | None:
         if self._frames is None:
@@ -305,3 +301,8 @@ def _count_last_frames(dead: StageHandle, line: Line) -> None:
     told = counts.get("denoised", 0) + counts.get("passthrough", 0)
     counts["denoised"] = counts.get("denoised", 0) + max(0, line.clean_published() - told)
     dead.metrics = {**dead.metrics, "counts": counts}
+
+
+def _camera_may_start_again(line: Line) -> bool:
+    """Return whether the camera goes on where it is; a recording would begin at its start."""
+    return line.camera.kind != "replay"

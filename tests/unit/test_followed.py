@@ -161,14 +161,19 @@ def test_nothing_is_switched_while_a_frame_is_held(follow: Follow) -> None:
         followed.close()
 
 
-def test_a_new_writer_is_asked_for_as_long_as_it_takes(follow: Follow) -> None:
+def test_a_new_writer_is_asked_for_as_long_as_it_takes_and_that_is_said_once(
+    follow: Follow, caplog: pytest.LogCaptureFixture
+) -> None:
     with open_stream() as old, open_stream(first_seq=1, expect=("record",)) as slow:
         followed = follow(old, Lossless())
         followed.replace(order(slow))
         slow.publish(1)
-        for _ in range(6):
+        for _ in range(8):
             assert followed.read(0.02) is None
         assert followed.switching
+        said = [record.getMessage() for record in caplog.records]
+        assert len(said) == 1
+        assert "record: asks again" in said[0]
         with served(slow):
             assert take(followed, lambda: followed.received == 1) == [1]
         followed.close()
