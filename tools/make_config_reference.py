@@ -22,6 +22,7 @@ from livedenoise.core.camera_config import (
     SimulatedCameraConfig,
 )
 from livedenoise.core.config import Config
+from livedenoise.core.micromanager_config import MicroManagerCameraConfig
 
 TARGET = Path(__file__).resolve().parents[1] / "docs" / "configuration.md"
 HEAD = """# Configuration
@@ -43,6 +44,9 @@ def render() -> str:
     parts += _section('[[camera]] with kind = "simulated"', SimulatedCameraConfig, "camera")
     parts += _section('[[camera]] with kind = "replay"', ReplayCameraConfig, "camera")
     parts += _section('[[camera]] with kind = "network"', NetworkCameraConfig, "camera")
+    parts += _section(
+        '[[camera]] with kind = "micromanager"', MicroManagerCameraConfig, "camera"
+    )
     return "\n".join(parts) + "\n"
 
 

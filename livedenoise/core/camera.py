@@ -52,6 +52,9 @@ class StreamRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     ``roi`` is (x, y, width, height) in sensor pixels, None for the full sensor. ``rate_hz`` None
     means as fast as exposure and readout allow. ``n_frames`` None means until stopped.
+    ``events`` are commanded in turn, and again from the first until ``n_frames``; a frame's
+    ``event`` goes on counting. Micro-Manager takes ``exposure_us`` and ``binning`` 0, and no
+    ``roi``, as: leave it as it is.
     """
 
     exposure_us: int

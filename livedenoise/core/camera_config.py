@@ -16,11 +16,13 @@ NotNegative = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
-class _Strict(BaseModel):
+class Strict(BaseModel):
+    """Frozen, refuses unknown keys, infinities and NaN."""
+
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-class ConstantsConfig(_Strict):
+class ConstantsConfig(Strict):
     """Camera constants given by hand (they win over the camera's own, lose to a calibration)."""
 
     gain_e_per_adu: Positive = Field(description="electrons per count")
@@ -29,7 +31,7 @@ class ConstantsConfig(_Strict):
     excess_noise_factor: float = Field(default=1.0, ge=1, description="2 for an EMCCD")
 
 
-class CameraBase(_Strict):
+class CameraBase(Strict):
     """What every camera has."""
 
     name: str = Field(
@@ -51,7 +53,7 @@ class CameraBase(_Strict):
         return self.model_copy(update={"calibration": base / self.calibration})
 
 
-class SensorConfig(_Strict):
+class SensorConfig(Strict):
     """Sensor of a simulated camera; units in the names, physics in ``imaging.sensor``."""
 
     width_px: int = Field(default=512, ge=1, le=16384, description="columns")
@@ -82,7 +84,7 @@ class SensorConfig(_Strict):
     buffer_frames: int = Field(default=32, ge=1, description="frames the camera itself can hold")
 
 
-class SceneConfig(_Strict):
+class SceneConfig(Strict):
     """What stands in front of a simulated camera."""
 
     kind: Literal["tubules", "granules", "cells", "mixed", "flat", "file"] = Field(
@@ -108,7 +110,7 @@ class SceneConfig(_Strict):
         return self
 
 
-class FaultConfig(_Strict):
+class FaultConfig(Strict):
     """Seeded faults of a simulated camera, each at a frame number or with a probability."""
 
     drop_probability: Fraction = Field(default=0.0, description="a frame is lost at the camera")

@@ -39,11 +39,13 @@ from livedenoise.core.config_sections import (
     ViewConfig,
 )
 from livedenoise.core.errors import ConfigError
+from livedenoise.core.micromanager_config import MicroManagerCameraConfig
 
 __all__ = [
     "CameraConfig",
     "Config",
     "DenoiseConfig",
+    "MicroManagerCameraConfig",
     "NetworkCameraConfig",
     "RecordConfig",
     "ReplayCameraConfig",
@@ -60,7 +62,7 @@ __all__ = [
 ]
 
 CameraConfig = Annotated[
-    SimulatedCameraConfig | ReplayCameraConfig | NetworkCameraConfig,
+    SimulatedCameraConfig | ReplayCameraConfig | NetworkCameraConfig | MicroManagerCameraConfig,
     Field(discriminator="kind"),
 ]
 

@@ -1,0 +1,132 @@
+"""What Micro-Manager's core says about a frame, as plain values. Pure.
+
+Knows: the names of the core's metadata tags and how they are written. Must not know: pymmcore, the
+bridge, what a tag is used for.
+
+Never taken from a tag: the exposure. It is wrong for hardware-sequenced frames in every engine of
+Micro-Manager; what was commanded is known without it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from datetime import datetime
+
+import msgspec
+
+from livedenoise.core.errors import CameraError
+
+IMAGE_NUMBER = "ImageNumber"
+ELAPSED_MS = "ElapsedTime-ms"
+RECEIVED = "TimeReceivedByCore"
+CAMERA = "Camera"
+CHANNEL = "CameraChannelIndex"
+TAGS = (
+    "Width", "Height", "PixelType", "ROI-X-start", "ROI-Y-start", "Binning",
+    IMAGE_NUMBER, ELAPSED_MS, RECEIVED, CAMERA,
+)  # fmt: skip
+
+_DTYPES = {"GRAY8": "|u1", "GRAY16": "<u2"}
+_MOST_S = 60.0
+"""A frame that waited longer than this did not: the computer's clock was set meanwhile."""
+
+
+class FrameTags(msgspec.Struct, frozen=True, kw_only=True):
+    """One frame as the core describes it.
+
+    Attributes
+    ----------
+    image_number : int
+        From 0 for the first frame of a sequence of this camera; -1 when there is none.
+    elapsed_ns : int
+        Since the start of the sequence, by the adapter or the core; -1 when there is none.
+    age_ns : int
+        Since the core had the frame, by the computer's clock; -1 when it is not known.
+    shape : tuple of int
+        (Y, X) in pixels as delivered.
+    roi_x, roi_y : int
+        Corner of the region, in pixels as delivered (binned); -1 when not told.
+    binning : int
+        0 when not told.
+    camera : str
+        Label of the camera device.
+    channel : int
+        Of a multi-camera device, else 0.
+    """
+
+    image_number: int = -1
+    elapsed_ns: int = -1
+    age_ns: int = -1
+    shape: tuple[int, int] = (0, 0)
+    dtype: str = "<u2"
+    roi_x: int = -1
+    roi_y: int = -1
+    binning: int = 0
+    camera: str = ""
+    channel: int = 0
+
+
+def parse_tags(tags: Mapping[str, object], *, wall_s: Callable[[], float] = time.time) -> FrameTags:
+    """Return what a frame's tags say.
+
+    Parameters
+    ----------
+    tags : Mapping
+        Text or numbers, as pymmcore or the bridge gives them.
+    wall_s : callable
+        The computer's clock, seconds since 1970.
+
+    Raises
+    ------
+    CameraError
+        If the pixels are of a kind that is not supported (colour, 32 bits).
+    """
+    kind = str(tags.get("PixelType", "GRAY16"))
+    if kind not in _DTYPES:
+        raise CameraError(
+            f"frames are {kind}, supported are {', '.join(_DTYPES)}",
+            "set the camera to a monochrome pixel type of 8 or 16 bits",
+        )
+    elapsed = _number(tags.get(ELAPSED_MS), -1.0)
+    camera = str(tags.get(CAMERA, ""))
+    return FrameTags(
+        image_number=int(_number(tags.get(IMAGE_NUMBER), -1)),
+        elapsed_ns=round(elapsed * 1e6) if elapsed >= 0 else -1,
+        age_ns=age_ns(tags.get(RECEIVED), wall_s),
+        shape=(int(_number(tags.get("Height"), 0)), int(_number(tags.get("Width"), 0))),
+        dtype=_DTYPES[kind],
+        roi_x=int(_number(tags.get("ROI-X-start"), -1)),
+        roi_y=int(_number(tags.get("ROI-Y-start"), -1)),
+        binning=int(_number(tags.get("Binning"), 0)),
+        camera=camera,
+        channel=_channel(tags),
+    )
+
+
+def age_ns(received: object, wall_s: Callable[[], float] = time.time) -> int:
+    """Return how long ago the core had a frame, -1 when that is not known.
+
+    ``received`` is local time, ``2026-11-21 17:31:51.402713``.
+    """
+    try:
+        then_s = datetime.fromisoformat(str(received)).timestamp()
+    except ValueError:
+        return -1
+    age_s = wall_s() - then_s
+    return round(age_s * 1e9) if 0 <= age_s < _MOST_S else -1
+
+
+def _channel(tags: Mapping[str, object]) -> int:
+    """Return the channel of a multi-camera device: its label comes before the tag's name."""
+    for name, value in tags.items():
+        if name.endswith(CHANNEL):
+            return int(_number(value, 0))
+    return 0
+
+
+def _number(value: object, default: float) -> float:
+    try:
+        return float(str(value))
+    except ValueError:
+        return default
