@@ -22,6 +22,10 @@ from livedenoise.micromanager.tags import FrameTags
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 
 
+class NoFrameError(CameraError):
+    """No frame waits in the sequence buffer."""
+
+
 class Taken(NamedTuple):
     """One frame out of the core: (Y, X) pixels that are ours to keep, and their tags."""
 
@@ -51,10 +55,13 @@ class Core(ABC):
         ``python`` or ``java``.
     cheap_tags : bool
         Whether a frame's tags cost nothing worth saving (over the bridge they cost three calls).
+    exposure_sequences : bool
+        Whether ``load_exposure_sequence`` works.
     """
 
     backend: str
     cheap_tags: bool
+    exposure_sequences: bool = False
 
     @abstractmethod
     def call(self, name: str, *args: object) -> object:
@@ -77,6 +84,11 @@ class Core(ABC):
         """Take the oldest frame out of the sequence buffer; only who owns the camera may.
 
         ``tags`` False leaves out what costs further calls: the tags then say shape and dtype only.
+
+        Raises
+        ------
+        NoFrameError
+            If none waits.
         """
 
     @abstractmethod
@@ -105,6 +117,19 @@ class Core(ABC):
     @abstractmethod
     def close(self) -> None:
         """Let go of the core. Idempotent."""
+
+    def load_exposure_sequence(self, exposures_ms: list[float]) -> None:
+        """Give the camera exposures to take in turn by itself, in ms.
+
+        Raises
+        ------
+        CameraError
+            If it cannot; ``exposure_sequences`` tells for the backend.
+        """
+        raise CameraError(
+            f"the {self.backend} backend cannot load {len(exposures_ms)} exposures",
+            "set the exposure for each frame",
+        )
 
     # What follows is the same in both worlds.
 

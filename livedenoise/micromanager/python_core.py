@@ -1,0 +1,240 @@
+"""Micro-Manager's core in this process: our own through pycromanager, or a user's.
+
+Knows: how pymmcore's objects are called and how its errors look. Must not know: which camera,
+which configuration of ours.
+
+Every call releases the interpreter's lock while it waits (pymmcore), and a core may be called from
+several threads at once. One of them only may pop frames.
+"""
+
+from __future__ import annotations
+
+import gc
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from livedenoise.core.errors import CameraError
+from livedenoise.micromanager.core import Core, CoreVersions, NoFrameError, Taken
+from livedenoise.micromanager.tags import CHANNEL, TAGS, FrameTags, parse_tags
+
+DEFAULT_BUFFER_MB = 1024
+_ERRORS = (RuntimeError, ValueError, IndexError, OSError, MemoryError, TypeError)
+"""What pymmcore raises; TypeError: arguments another version does not take."""
+
+
+class PythonCore(Core):
+    """A pymmcore core.
+
+    Parameters
+    ----------
+    raw : pymmcore.CMMCore
+        The core; also pycromanager's and pymmcore-plus's, which derive from it.
+    owned : bool
+        Whether ``close`` ends the core as well.
+    """
+
+    backend = "python"
+    cheap_tags = True
+    exposure_sequences = True
+
+    def __init__(self, raw: Any, *, owned: bool) -> None:  # noqa: ANN401 - pymmcore has no types
+        import pymmcore
+
+        self._raw: Any = raw
+        # Its own methods, whatever a derived class made of them (pymmcore-plus).
+        self._class: Any = pymmcore.CMMCore
+        self._metadata: Any = pymmcore.Metadata
+        self._owned = owned
+        if not isinstance(raw, pymmcore.CMMCore):
+            raise CameraError(
+                f"{type(raw).__name__} is not a Micro-Manager core of this process",
+                "pass a pymmcore.CMMCore, pycromanager's Core() of the python backend, or a "
+                "pymmcore_plus.CMMCorePlus",
+            )
+
+    @classmethod
+    def around(cls, raw: object) -> PythonCore:
+        """Return a core around one that belongs to somebody else in this process.
+
+        Raises
+        ------
+        CameraError
+            If it is not a Micro-Manager core.
+        """
+        return cls(raw, owned=False)
+
+    def call(self, name: str, *args: object) -> object:
+        """See ``Core.call``."""
+        method = getattr(self._class, name, None)
+        if method is None:
+            raise CameraError(
+                f"this pymmcore has no {name}", "install a newer one; livedenoise check names it"
+            )
+        try:
+            return method(self._alive(), *args)
+        except _ERRORS as error:
+            raise _refused(name, args, error) from error
+
+    def versions(self) -> CoreVersions:
+        """See ``Core.versions``."""
+        from importlib.metadata import PackageNotFoundError, version
+
+        def installed(package: str) -> str:
+            try:
+                return version(package)
+            except PackageNotFoundError:
+                return ""
+
+        # "Device API version 75, Module API version 10"
+        words = self.text("getAPIVersionInfo").replace(",", " ").split()
+        numbers = [int(word) for word in words if word.isdecimal()]
+        return CoreVersions(
+            mmcore=self.text("getVersionInfo").removeprefix("MMCore version "),
+            device_interface=numbers[0] if numbers else 0,
+            pymmcore=installed("pymmcore"),
+            pycromanager=installed("pycromanager"),
+        )
+
+    def pop(self, *, tags: bool) -> Taken:
+        """See ``Core.pop``; tags cost a few microseconds and are always read."""
+        del tags
+        metadata = self._metadata()
+        try:
+            pixels = self._class.popNextImageMD(self._alive(), metadata)
+        except IndexError as error:
+            raise NoFrameError("the sequence buffer is empty") from error
+        except _ERRORS as error:
+            raise _refused("popNextImageMD", (), error) from error
+        return Taken(pixels, _tags(metadata))
+
+    def peek(self, before_newest: int) -> Taken | None:
+        """See ``Core.peek``."""
+        metadata = self._metadata()
+        try:
+            pixels = self._class.getNBeforeLastImageMD(self._alive(), before_newest, metadata)
+        except IndexError:
+            # No frame that far back: the answer, not a failure.
+            return None
+        except _ERRORS as error:
+            raise _refused("getNBeforeLastImageMD", (before_newest,), error) from error
+        return Taken(pixels, _tags(metadata))
+
+    def snap(self) -> Taken:
+        """See ``Core.snap``."""
+        self.call("snapImage")
+        pixels: Any = self.call("getImage")
+        x, y, _, _ = self.roi()
+        if pixels.dtype.str not in ("|u1", "<u2") or pixels.ndim != 2:
+            self.dtype()
+        shape = (int(pixels.shape[0]), int(pixels.shape[1]))
+        return Taken(pixels, FrameTags(shape=shape, dtype=pixels.dtype.str, roi_x=x, roi_y=y))
+
+    def texts(self, name: str, *args: object) -> tuple[str, ...]:
+        """See ``Core.texts``."""
+        found: Any = self.call(name, *args)
+        return tuple(str(text) for text in found)
+
+    def roi(self) -> tuple[int, int, int, int]:
+        """See ``Core.roi``."""
+        found: Any = self.call("getROI")
+        x, y, width, height = (int(value) for value in found)
+        return x, y, width, height
+
+    def preset_settings(self, group: str, preset: str) -> tuple[tuple[str, str, str], ...]:
+        """See ``Core.preset_settings``."""
+        data: Any = self.call("getConfigData", group, preset)
+        settings = (data.getSetting(index) for index in range(data.size()))
+        return tuple(
+            (one.getDeviceLabel(), one.getPropertyName(), one.getPropertyValue())
+            for one in settings
+        )
+
+    def load_exposure_sequence(self, exposures_ms: list[float]) -> None:
+        """See ``Core.load_exposure_sequence``."""
+        self.call("loadExposureSequence", self.camera(), exposures_ms)
+
+    def close(self) -> None:
+        """End the core if it is ours. Idempotent."""
+        raw, self._raw = self._raw, None
+        if raw is not None and self._owned:
+            del raw
+            _end_own_core()
+
+    def _alive(self) -> Any:  # noqa: ANN401 - pymmcore has no types
+        if self._raw is None:
+            raise CameraError("Micro-Manager's core is closed", "open the camera first")
+        return self._raw
+
+
+def start_python(
+    app: Path, config_file: Path | None, *, buffer_mb: int = DEFAULT_BUFFER_MB
+) -> PythonCore:
+    """Start a core of our own in this process, through pycromanager's python backend.
+
+    Parameters
+    ----------
+    app : Path
+        Folder of the device adapters (the one Micro-Manager is installed in).
+    config_file : Path, optional
+        Hardware configuration; none loads no device.
+    buffer_mb : int
+        Size of the sequence buffer, MiB.
+
+    Raises
+    ------
+    CameraError
+        If a package is missing, an adapter is of another device interface, a device does not
+        answer; what was begun is ended again.
+    """
+    try:
+        from pycromanager import Core as FindCore
+        from pycromanager import start_headless
+    except ImportError as error:
+        raise CameraError(
+            f"Micro-Manager's packages are missing: {error}",
+            'pip install "livedenoise[micromanager]"; to try it without Micro-Manager: '
+            '"livedenoise[micromanager-demo]"',
+        ) from error
+    _end_own_core()
+    start_headless(str(app), None, python_backend=True, buffer_size_mb=buffer_mb)
+    core = PythonCore(FindCore(), owned=True)
+    if config_file is None:
+        return core
+    try:
+        core.call("loadSystemConfiguration", str(config_file))
+    except CameraError as error:
+        core.close()
+        from livedenoise.micromanager.versions import explain_load_error
+
+        raise explain_load_error(error.message, app, config_file) from error
+    return core
+
+
+def _end_own_core() -> None:
+    """End a core that pycromanager started in this process, so that another can be started."""
+    from mmpycorex.launcher import is_pymmcore_active
+    from pycromanager import stop_headless
+    from pycromanager.acquisition.acq_eng_py.internal.engine import Engine
+
+    if is_pymmcore_active():
+        stop_headless()
+    if hasattr(Engine, "singleton"):
+        # It stays bound to the old core, and the next acquisition would fail and hang.
+        del Engine.singleton
+    # Devices are released by the core's destructor, which must not wait for the interpreter's end.
+    gc.collect()
+
+
+def _tags(metadata: Any) -> FrameTags:  # noqa: ANN401 - pymmcore has no types
+    keys = [key for key in metadata.GetKeys() if key in TAGS or key.endswith(CHANNEL)]
+    return parse_tags({key: metadata.GetSingleTag(key).GetValue() for key in keys})
+
+
+def _refused(name: str, args: tuple[object, ...], error: Exception) -> CameraError:
+    shown = ", ".join(repr(arg) if np.isscalar(arg) else "..." for arg in args)
+    return CameraError(
+        f"Micro-Manager: {name}({shown}) failed: {error}",
+        "check the device in Micro-Manager's own window: the same call fails there",
+    )
