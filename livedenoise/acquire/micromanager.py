@@ -1,37 +1,326 @@
-"""A camera that Micro-Manager drives, owned by us. (Contract only: being written.)"""
+"""A camera that Micro-Manager drives, owned by us (``core.camera.Camera``).
+
+Knows: the life cycle, what of it belongs to which backend. Must not know: how calls reach the core,
+how frames are popped.
+
+Everything that is changed in Micro-Manager is put back by ``close``, also after an error; with a
+journal also by the successor of a killed process.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
 
+from livedenoise.acquire.micromanager_events import EventStream
+from livedenoise.acquire.micromanager_stream import SequenceStream, StreamPlan
+from livedenoise.acquire.pacing import do_nothing
+from livedenoise.client import FrameSender
 from livedenoise.core.camera import CameraInfo, Captured, GetSlot, Prepared, StreamRequest
+from livedenoise.core.check_facts import Finding
 from livedenoise.core.errors import CameraError
+from livedenoise.core.frame import frame_nbytes
 from livedenoise.core.micromanager_config import MicroManagerCameraConfig
+from livedenoise.micromanager.changes import Changes
+from livedenoise.micromanager.core import Core
+from livedenoise.micromanager.rate import measured_period_ns
+from livedenoise.micromanager.setup import (
+    Format,
+    apply_request,
+    apply_settings,
+    choose_camera,
+    full_sensor,
+)
+
+_MEASURED_BELOW_US = 100_000
+"""Longer exposures are the period, near enough; no sample is lit to find out."""
 
 
 class MicroManagerCamera:
-    """Placeholder while it is written."""
+    """A camera of Micro-Manager's core: ours (python) or that of a running window (java).
+
+    Parameters
+    ----------
+    config : MicroManagerCameraConfig
+        With ``mode = "own"``.
+
+    Attributes
+    ----------
+    on_idle : callable
+        Called in the thread of ``frames``, about every 50 ms, while no frame comes.
+    """
 
     def __init__(self, config: MicroManagerCameraConfig) -> None:
         self._config = config
+        self.on_idle: Callable[[], None] = do_nothing
+        self._journal: Path | None = None
+        self._core: Core | None = None
+        self._changes: Changes | None = None
+        self._sensor = (0, 0)
+        self._plan: StreamPlan | None = None
+        self._request: StreamRequest | None = None
+        self._stream: SequenceStream | EventStream | None = None
+        self._senders: dict[int, FrameSender] = {}
+
+    def keep_journal(self, path: Path) -> None:
+        """Write down in a file what is changed, so that a successor can put it back.
+
+        Of use where the core outlives this process (java).
+        """
+        self._journal = path if self._config.backend == "java" else None
 
     def open(self) -> CameraInfo:
-        """See ``Camera.open``."""
-        raise CameraError("not written yet")
+        """Start the core or attach to it, choose the camera, apply presets and properties.
+
+        Raises
+        ------
+        CameraError
+            If Micro-Manager or the camera cannot be had, a live view runs, a preset or property is
+            refused. What was changed until then is put back.
+        """
+        config = self._config
+        if self._core is not None:
+            raise CameraError(f"camera {config.name} is open already", "close it first")
+        with ExitStack() as undo:
+            core = self._connect()
+            undo.callback(self.close)
+            self._core = core
+            changes = Changes(core, self._journal)
+            self._changes = changes
+            self._require_idle(core, changes)
+            label = choose_camera(core, changes, config)
+            apply_settings(core, changes, config)
+            self._sensor = full_sensor(core, changes, label)
+            self._forward(core)
+            info = self._info(core, label)
+            undo.pop_all()
+        return info
 
     def prepare(self, request: StreamRequest) -> Prepared:
-        """See ``Camera.prepare``."""
-        raise CameraError("not written yet")
+        """Apply binning, region and exposure; find out how fast frames will come.
+
+        Raises
+        ------
+        CameraError
+            If the camera is not open or refuses; the message names both values.
+        """
+        core, changes = self._need("prepare")
+        self._finish_stream()
+        self._plan, self._request, self._stream = None, None, None
+        _check(self._config.name, request)
+        form = apply_request(core, changes, self._config, request, self._sensor)
+        if self._config.buffer_mb is not None:
+            changes.set_buffer_mb(self._config.buffer_mb)
+        period_ns = self._period_ns(core, request, form)
+        capacity = _capacity(core, form)
+        self._request = request
+        self._plan = StreamPlan(
+            name=self._config.name,
+            form=form,
+            period_ns=period_ns,
+            capacity=capacity,
+            n_frames=request.n_frames,
+            channel=self._config.channel,
+            n_channels=core.channels(),
+        )
+        return Prepared(
+            shape=form.shape,
+            max_shape=self._max_shape(form),
+            dtype=form.dtype,
+            bit_depth=form.bit_depth,
+            period_ns=period_ns,
+            exposure_us=form.exposure_us,
+            roi=form.roi,
+            binning=form.binning,
+            buffer_frames=capacity,
+            n_frames=request.n_frames,
+            notes=form.notes,
+        )
 
     def start(self) -> None:
-        """See ``Camera.start``."""
+        """Start the camera's sequence.
+
+        Raises
+        ------
+        CameraError
+            If the camera is not prepared, or does not start.
+        """
+        core, _ = self._need("start")
+        if self._plan is None or self._request is None:
+            raise self._out_of_order("start", "prepare")
+        self._finish_stream()
+        if self._request.events:
+            self._stream = EventStream(core, self._plan, self._request.events, on_idle=self._idle)
+        else:
+            self._stream = SequenceStream(
+                core, self._plan, forward=self._senders, on_idle=self._idle
+            )
+        self._stream.start()
 
     def frames(self, get_slot: GetSlot) -> Iterator[Captured]:
-        """See ``Camera.frames``."""
-        raise CameraError("not written yet")
+        """Return the iterator over every frame, until stopped or ``n_frames``.
+
+        Raises
+        ------
+        CameraError
+            At once if the camera is not started; while iterating when Micro-Manager goes away or
+            its buffer overflows (what was in it comes first).
+        """
+        if self._stream is None:
+            raise self._out_of_order("frames", "start")
+        return self._stream.frames(get_slot)
 
     def stop(self) -> None:
-        """See ``Camera.stop``."""
+        """End the stream: idempotent, from any thread, without waiting for an exposure."""
+        stream = self._stream
+        if stream is not None:
+            stream.stop()
 
     def close(self) -> None:
-        """See ``Camera.close``."""
+        """Stop, put back what was changed, let go of the core. Idempotent.
+
+        Raises
+        ------
+        CameraError
+            If something could not be put back; everything else was.
+        """
+        core, self._core = self._core, None
+        changes, self._changes = self._changes, None
+        senders, self._senders = self._senders, {}
+        with ExitStack() as steps:
+            if core is not None:
+                steps.callback(core.close)
+            if changes is not None:
+                steps.callback(changes.restore)
+            for sender in senders.values():
+                steps.callback(sender.close)
+            steps.callback(self._finish_stream)
+        self._plan, self._request, self._stream = None, None, None
+
+    def counters(self) -> dict[str, int]:
+        """Return what happened beside the frames, by name.
+
+        ``left_in_buffer`` frames were exposed and not taken when the stream was stopped;
+        ``forwarded``, ``not_forwarded`` and ``channel_not_taken`` are frames of other channels;
+        ``changed_under_us`` new regions or binnings, ``renumbered`` new counts of the core.
+        """
+        return {} if self._stream is None else dict(self._stream.counts)
+
+    def findings(self) -> tuple[Finding, ...]:
+        """Return what ``livedenoise check`` says of Micro-Manager and this camera; once open."""
+        from livedenoise.micromanager.inspecting import inspect
+
+        core, _ = self._need("findings")
+        return inspect(core, self._config)
+
+    def _connect(self) -> Core:
+        config = self._config
+        if config.backend == "java":
+            from livedenoise.micromanager.java_core import connect_java
+
+            return connect_java(config.host, config.port, config.call_timeout_s)
+        from livedenoise.micromanager.python_core import DEFAULT_BUFFER_MB, start_python
+        from livedenoise.micromanager.versions import find_app
+
+        app = find_app(config.app_path)
+        if config.config_file is None:
+            raise CameraError(
+                f"camera {config.name}: no hardware configuration is named",
+                'set camera.config_file = "....cfg", the file Micro-Manager is started with',
+            )
+        file = config.config_file
+        found = file if file.is_absolute() or file.exists() else app / file
+        return start_python(app, found, buffer_mb=config.buffer_mb or DEFAULT_BUFFER_MB)
+
+    def _require_idle(self, core: Core, changes: Changes) -> None:
+        if not core.running():
+            return
+        if changes.inherited:
+            # Our own predecessor's: it was killed, and its frames wait for nobody.
+            core.long_call("stopSequenceAcquisition", limit_s=15.0)
+            return
+        raise CameraError(
+            f"camera {self._config.name}: Micro-Manager runs a live view or a sequence",
+            'stop it there, or watch it with camera.mode = "tap"',
+        )
+
+    def _forward(self, core: Core) -> None:
+        n_channels = core.channels()
+        for text, endpoint in self._config.forward.items():
+            if int(text) >= n_channels:
+                raise CameraError(
+                    f"camera {self._config.name}: forward.{text}: the camera device has "
+                    f"{n_channels} channel(s), counted from 0",
+                    "remove the key, or make a multi-camera device the camera",
+                )
+            self._senders[int(text)] = FrameSender(endpoint, max_queue=32)
+
+    def _info(self, core: Core, label: str) -> CameraInfo:
+        config = self._config
+        library = core.text("getDeviceLibrary", label)
+        notes = [f"{label} ({library}) through Micro-Manager, {config.backend} backend"]
+        if config.channel >= core.channels():
+            raise CameraError(
+                f"camera {config.name}: channel = {config.channel}, {label} has "
+                f"{core.channels()} channel(s), counted from 0",
+                "set camera.channel to one of them",
+            )
+        unheard = set(range(core.channels())) - {config.channel, *self._senders}
+        if unheard:
+            notes.append(f"channels {sorted(unheard)} of {label} are not taken: see camera.forward")
+        return CameraInfo(
+            name=config.name,
+            kind=config.kind,
+            sensor=self._sensor,
+            dtype=core.dtype(),
+            bit_depth=core.bit_depth(),
+            notes=tuple(notes),
+        )
+
+    def _period_ns(self, core: Core, request: StreamRequest, form: Format) -> int:
+        if request.rate_hz:
+            return round(1e9 / request.rate_hz)
+        if request.events:
+            return 1000 * max(event.exposure_us for event in request.events)
+        if form.exposure_us >= _MEASURED_BELOW_US:
+            return 1000 * form.exposure_us
+        return measured_period_ns(core, form.exposure_us)
+
+    def _max_shape(self, form: Format) -> tuple[int, int]:
+        if self._config.backend == "python":
+            return form.shape
+        # Somebody may change region or binning in the window while we run.
+        return max(self._sensor[0], form.shape[0]), max(self._sensor[1], form.shape[1])
+
+    def _finish_stream(self) -> None:
+        if self._stream is not None:
+            self._stream.finish()
+
+    def _idle(self) -> None:
+        self.on_idle()
+
+    def _need(self, step: str) -> tuple[Core, Changes]:
+        if self._core is None or self._changes is None:
+            raise self._out_of_order(step, "open")
+        return self._core, self._changes
+
+    def _out_of_order(self, step: str, missing: str) -> CameraError:
+        return CameraError(
+            f"camera {self._config.name}: {step} before {missing}",
+            "the order is open, prepare, start, frames, stop, close",
+        )
+
+
+def _capacity(core: Core, form: Format) -> int:
+    """Return how many frames the core's buffer holds."""
+    footprint = int(core.number("getCircularBufferMemoryFootprint")) << 20
+    return max(1, footprint // frame_nbytes(form.shape, form.dtype))
+
+
+def _check(name: str, request: StreamRequest) -> None:
+    if request.n_frames is not None and request.n_frames < 1:
+        raise CameraError(
+            f"camera {name}: {request.n_frames} frames were asked for, the least is 1",
+            "ask for at least one frame",
+        )

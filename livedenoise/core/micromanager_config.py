@@ -122,7 +122,8 @@ def _problems(camera: MicroManagerCameraConfig) -> list[str]:
         if camera.backend == "python":
             found.append(
                 'mode = "tap" goes with backend = "java": a python core lives in the process of '
-                'the program that made it; there call livedenoise.tap(core), here use kind = "network"'
+                "the program that made it; there call livedenoise.tap(core), here use "
+                'kind = "network"'
             )
         set_keys = [key for key in _CHANGING if getattr(camera, key)]
         if set_keys:

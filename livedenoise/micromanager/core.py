@@ -75,6 +75,11 @@ class Core(ABC):
             With the call, its arguments and what MMCore said.
         """
 
+    def long_call(self, name: str, *args: object, limit_s: float) -> object:
+        """Call a method that may rightly take long, up to ``limit_s``: it waits for an exposure."""
+        del limit_s
+        return self.call(name, *args)
+
     @abstractmethod
     def versions(self) -> CoreVersions:
         """Return the versions of what is behind this core."""
@@ -100,7 +105,7 @@ class Core(ABC):
 
     @abstractmethod
     def snap(self) -> Taken:
-        """Expose one frame and return it; waits for the exposure."""
+        """Expose one frame and return it; waits for the exposure, however long."""
 
     @abstractmethod
     def texts(self, name: str, *args: object) -> tuple[str, ...]:

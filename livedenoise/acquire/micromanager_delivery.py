@@ -1,0 +1,150 @@
+"""From a frame out of Micro-Manager's core to one the pump takes: slot, copy, facts.
+
+Knows: how long a full ring may be waited for, which number a frame gets. Must not know: how frames
+are got from the core.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable
+
+import numpy as np
+
+from livedenoise.client import FrameSender
+from livedenoise.core.camera import Captured, Event, GetSlot
+from livedenoise.core.clock import now_ns
+from livedenoise.core.frame import Frame, FrameFlags, max_count
+from livedenoise.micromanager.core import Taken
+from livedenoise.micromanager.setup import Format
+from livedenoise.micromanager.tags import FrameTags
+
+RING_FULL = "ring_full"
+_SLICE_S = 0.02
+_FORWARD_S = 0.1
+
+
+class Delivery:
+    """Hands frames on, those of other channels to their own cameras.
+
+    Parameters
+    ----------
+    form : Format
+        What the camera was set to.
+    room_s : callable
+        How long the core's buffer can still take frames that are not popped, seconds.
+    stopped : threading.Event
+        Ends a wait for a slot.
+
+    Attributes
+    ----------
+    form : Format
+        Changes with the camera's region or binning.
+    delivered : int
+        Frames of our own channel handed on, pixels or not.
+    counts : Counter
+        Frames of other channels, by what became of them.
+    """
+
+    def __init__(
+        self,
+        form: Format,
+        *,
+        get_slot: GetSlot,
+        room_s: Callable[[], float],
+        stopped: threading.Event,
+        channel: int,
+        forward: dict[int, FrameSender],
+    ) -> None:
+        self.form = form
+        self.delivered = 0
+        self.counts: Counter[str] = Counter()
+        self._get_slot = get_slot
+        self._room_s = room_s
+        self._stopped = stopped
+        self._channel = channel
+        self._forward = forward
+        self._taken_before = True
+
+    def take(self, taken: Taken, number: int, event: Event | None = None) -> Captured | None:
+        """Hand a frame on; None when there is nothing to yield: another channel's, or a stop.
+
+        ``number`` is the camera's, from 0, in which a gap means lost frames.
+        """
+        tags = taken.tags
+        t_host_ns = now_ns() - max(0, tags.age_ns)
+        if tags.channel != self._channel:
+            self._send_on(taken, number)
+            return None
+        slot = self._wait_for_slot(taken)
+        if slot is None and self._stopped.is_set():
+            return None
+        saturated = False
+        if slot is not None:
+            np.copyto(slot, taken.pixels)
+            saturated = int(slot.max()) >= max_count(self.form.bit_depth)
+        self.delivered += 1
+        return self._captured(tags, number, t_host_ns, event, found=(slot is not None, saturated))
+
+    def _captured(
+        self,
+        tags: FrameTags,
+        number: int,
+        t_host_ns: int,
+        event: Event | None,
+        *,
+        found: tuple[bool, bool],
+    ) -> Captured:
+        in_slot, saturated = found
+        form = self.form
+        binning = tags.binning or form.binning
+        return Captured(
+            camera_seq=number,
+            t_host_ns=t_host_ns,
+            t_camera_ns=max(0, tags.elapsed_ns),
+            shape=tags.shape,
+            dtype=tags.dtype,
+            exposure_us=form.exposure_us if event is None else event.exposure_us,
+            roi_x=form.roi[0] if tags.roi_x < 0 else tags.roi_x * binning,
+            roi_y=form.roi[1] if tags.roi_y < 0 else tags.roi_y * binning,
+            binning=binning,
+            channel=tags.channel,
+            event=-1 if event is None else event.index,
+            role="" if event is None else event.role,
+            flags=int(FrameFlags.SATURATED) if saturated else 0,
+            discarded="" if in_slot else RING_FULL,
+        )
+
+    def _wait_for_slot(self, taken: Taken) -> Frame | None:
+        """Return a slot; None on a stop, or when the core's own buffer is about to be full."""
+        left_s, shape = -1.0, taken.tags.shape
+        while True:
+            slot = self._get_slot(shape, taken.tags.dtype, _SLICE_S if left_s else 0.0)
+            if slot is not None or self._stopped.is_set():
+                return slot
+            room_s = self._room_s()
+            left_s = room_s if left_s < 0 else min(room_s, left_s - _SLICE_S)
+            if left_s <= 0:
+                return None
+
+    def _send_on(self, taken: Taken, number: int) -> None:
+        sender = self._forward.get(taken.tags.channel)
+        if sender is None:
+            self.counts["channel_not_taken"] += 1
+            return
+        form, tags = self.form, taken.tags
+        sent = sender.send(
+            taken.pixels,
+            exposure_us=form.exposure_us,
+            camera_seq=number,
+            t_camera_ns=max(0, tags.elapsed_ns),
+            roi_x=max(0, tags.roi_x),
+            roi_y=max(0, tags.roi_y),
+            binning=tags.binning or form.binning,
+            channel=tags.channel,
+            # One that takes nothing is not waited for again: our own frames are due meanwhile.
+            timeout_s=_FORWARD_S if self._taken_before else 0.0,
+        )
+        self._taken_before = sent
+        self.counts["forwarded" if sent else "not_forwarded"] += 1

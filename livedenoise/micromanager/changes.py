@@ -1,0 +1,179 @@
+"""What was changed in a core, so that it can be put back. With a journal, also after a SIGKILL.
+
+Knows: how to read, set and restore each kind of setting. Must not know: why something is changed.
+
+The value before the first change of a setting is what counts; restoring goes backwards. With a
+journal, each value is on disk before the change is made: whoever comes after a killed process
+finds it there and restores what its predecessor found.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from livedenoise.core.errors import CameraError
+from livedenoise.micromanager.core import Core
+
+Kind = Literal["property", "exposure", "roi", "camera", "buffer_mb", "auto_shutter"]
+
+
+class Before(msgspec.Struct, frozen=True):
+    """One setting as it was: ``key`` names the device and property, ``value`` is text."""
+
+    kind: Kind
+    key: tuple[str, ...]
+    value: str
+
+
+class Changes:
+    """Changes settings of a core and puts them back.
+
+    Parameters
+    ----------
+    core : Core
+        The core.
+    journal : Path, optional
+        File that outlives this process; removed once everything was restored.
+
+    Raises
+    ------
+    CameraError
+        If a journal is there and cannot be read.
+    """
+
+    def __init__(self, core: Core, journal: Path | None = None) -> None:
+        self._core = core
+        self._journal = journal
+        self._before: list[Before] = []
+        self.inherited = False
+        """Whether a predecessor left changes that are ours to restore."""
+        if journal is not None and journal.exists():
+            self._before = _read(journal)
+            self.inherited = True
+
+    def set_property(self, device: str, name: str, value: str) -> None:
+        """Set a property, unless it has that value."""
+        now = self._core.property(device, name)
+        if now != value:
+            self._note("property", (device, name), now)
+            self._core.set_property(device, name, value)
+
+    def set_preset(self, group: str, preset: str) -> None:
+        """Apply a preset of a configuration group."""
+        for device, name, _ in self._core.preset_settings(group, preset):
+            # A preset may hold what cannot be read back: only what can be restored is noted.
+            with contextlib.suppress(CameraError):
+                self._note("property", (device, name), self._core.property(device, name))
+        self._core.call("setConfig", group, preset)
+        self._core.call("waitForConfig", group, preset)
+
+    def set_exposure_ms(self, exposure_ms: float) -> None:
+        """Set the exposure."""
+        self._note("exposure", (), repr(self._core.exposure_ms()))
+        self._core.call("setExposure", exposure_ms)
+
+    def set_roi(self, roi: tuple[int, int, int, int]) -> None:
+        """Set the region, in pixels as delivered."""
+        self._note_roi()
+        self._core.call("setROI", *roi)
+
+    def clear_roi(self) -> None:
+        """Take the full sensor."""
+        self._note_roi()
+        self._core.call("clearROI")
+
+    def set_camera(self, label: str) -> None:
+        """Make another device the core's camera."""
+        self._note("camera", (), self._core.camera())
+        self._core.call("setCameraDevice", label)
+
+    def set_buffer_mb(self, buffer_mb: int) -> None:
+        """Set the size of the sequence buffer."""
+        now = int(self._core.number("getCircularBufferMemoryFootprint"))
+        if now != buffer_mb:
+            self._note("buffer_mb", (), str(now))
+            self._core.call("setCircularBufferMemoryFootprint", buffer_mb)
+
+    def restore(self) -> None:
+        """Put everything back, the last change first; what fails does not stop the rest.
+
+        Raises
+        ------
+        CameraError
+            Naming every setting that could not be restored, with the value it should have. The
+            journal then stays.
+        """
+        failed = []
+        while self._before:
+            before = self._before.pop()
+            try:
+                self._put_back(before)
+            except CameraError as error:
+                what = ".".join((before.kind, *before.key))
+                failed.append(f"{what} was {before.value}: {error.message}")
+        if failed:
+            raise CameraError(
+                "not everything could be restored in Micro-Manager: " + "; ".join(failed),
+                "set these by hand, or load the hardware configuration again",
+            )
+        if self._journal is not None:
+            self._journal.unlink(missing_ok=True)
+        self.inherited = False
+
+    def _note_roi(self) -> None:
+        self._note("roi", (), " ".join(str(value) for value in self._core.roi()))
+
+    def _note(self, kind: Kind, key: tuple[str, ...], value: str) -> None:
+        if any((known.kind, known.key) == (kind, key) for known in self._before):
+            return
+        self._before.append(Before(kind, key, value))
+        if self._journal is not None:
+            _write(self._journal, self._before)
+
+    def _put_back(self, before: Before) -> None:
+        core, value = self._core, before.value
+        match before.kind:
+            case "property":
+                device, name = before.key
+                if core.property(device, name) != value:
+                    core.set_property(device, name, value)
+            case "exposure":
+                core.call("setExposure", float(value))
+            case "roi":
+                x, y, width, height = (int(part) for part in value.split())
+                if core.roi() != (x, y, width, height):
+                    core.call("clearROI")
+                if core.roi() != (x, y, width, height):
+                    core.call("setROI", x, y, width, height)
+            case "camera":
+                core.call("setCameraDevice", value)
+            case "buffer_mb":
+                core.call("setCircularBufferMemoryFootprint", int(value))
+            case "auto_shutter":
+                core.call("setAutoShutter", value == "True")
+
+
+def _read(journal: Path) -> list[Before]:
+    try:
+        return msgspec.json.decode(journal.read_bytes(), type=list[Before])
+    except (OSError, msgspec.DecodeError) as error:
+        raise CameraError(
+            f"{journal}: what a killed camera process had changed cannot be read: {error}",
+            "check the camera's settings in Micro-Manager by hand, then remove this file",
+        ) from error
+
+
+def _write(journal: Path, before: list[Before]) -> None:
+    """Replace the journal as a whole: a kill leaves the old one or the new one."""
+    new = journal.with_suffix(".new")
+    try:
+        new.write_bytes(msgspec.json.encode(before))
+        new.replace(journal)
+    except OSError as error:
+        raise CameraError(
+            f"{journal}: cannot be written: {error}", "the run folder must be writable"
+        ) from error

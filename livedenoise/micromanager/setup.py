@@ -1,0 +1,269 @@
+"""Bringing a camera into the state a configuration asks for.
+
+Knows: in which order settings depend on each other, what MMCore does not check by itself. Must not
+know: how frames are taken.
+
+Order: camera device, presets, properties, binning, region, exposure, buffer. Each may change what
+the next one means: a preset may set the exposure, binning moves the region.
+"""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+
+from livedenoise.core.camera import StreamRequest
+from livedenoise.core.errors import CameraError
+from livedenoise.core.micromanager_config import MicroManagerCameraConfig, PropertyValue
+from livedenoise.micromanager.changes import Changes
+from livedenoise.micromanager.core import Core
+
+BINNING = "Binning"
+
+
+class Format(msgspec.Struct, frozen=True, kw_only=True):
+    """What the camera delivers: ``roi`` in unbinned pixels (x, y, width, height)."""
+
+    shape: tuple[int, int]
+    dtype: str
+    bit_depth: int
+    roi: tuple[int, int, int, int]
+    binning: int
+    exposure_us: int
+    notes: tuple[str, ...] = ()
+
+
+def choose_camera(core: Core, changes: Changes, config: MicroManagerCameraConfig) -> str:
+    """Make the configured device the core's camera; return its label.
+
+    Raises
+    ------
+    CameraError
+        If there is no such device, or none at all.
+    """
+    label = config.device or core.camera()
+    # 2 is MM::CameraDevice in MMDevice's MMDeviceConstants.h.
+    known = [name for name in core.texts("getLoadedDevices") if device_type(core, name) == 2]
+    if label not in known:
+        asked = f"device {label}" if label else "a camera device"
+        raise CameraError(
+            f"camera {config.name}: {asked} is not in Micro-Manager; cameras there: "
+            f"{', '.join(known) or 'none'}",
+            "set camera.device to one of them, or add the camera to the hardware configuration",
+        )
+    if label != core.camera():
+        changes.set_camera(label)
+    return label
+
+
+def device_type(core: Core, label: str) -> int:
+    """Return the number of a device's type; over the bridge it comes as an object."""
+    found = core.call("getDeviceType", label)
+    if isinstance(found, int):
+        return found
+    number = getattr(found, "swigValue", None)
+    return int(number()) if callable(number) else -1
+
+
+def apply_settings(core: Core, changes: Changes, config: MicroManagerCameraConfig) -> None:
+    """Apply presets, then properties.
+
+    Raises
+    ------
+    CameraError
+        If a group, preset, device or property does not exist or a value is refused; it names what
+        there is.
+    """
+    for group, preset in config.presets.items():
+        _check_preset(core, config.name, group, preset)
+        changes.set_preset(group, preset)
+    for device, properties in config.properties.items():
+        for name, value in properties.items():
+            _set_checked(core, changes, f"camera {config.name}", (device, name), as_text(value))
+
+
+def as_text(value: PropertyValue) -> str:
+    """Return a property's value as Micro-Manager writes it; yes and no are 1 and 0."""
+    if isinstance(value, bool):
+        return "1" if value else "0"
+    return str(value)
+
+
+def full_sensor(core: Core, changes: Changes, camera: str) -> tuple[int, int]:
+    """Return the sensor (Y, X) in unbinned pixels; the region is then as it was."""
+    before = core.roi()
+    changes.clear_roi()
+    binning = binning_now(core, camera)
+    height, width = core.image_shape()
+    if core.roi() != before:
+        changes.set_roi(before)
+    return height * binning, width * binning
+
+
+def apply_request(
+    core: Core,
+    changes: Changes,
+    config: MicroManagerCameraConfig,
+    request: StreamRequest,
+    sensor: tuple[int, int],
+) -> Format:
+    """Apply binning, region and exposure; return what the camera made of them.
+
+    Raises
+    ------
+    CameraError
+        If the camera cannot do what is asked; both values are named.
+    """
+    camera, notes = core.camera(), []
+    if request.binning:
+        _apply_binning(core, changes, config.name, camera, request.binning)
+    binning = binning_now(core, camera)
+    if request.roi is not None:
+        _check_roi(config.name, request.roi, sensor, binning)
+        notes += _apply_roi(core, changes, request.roi, binning)
+    exposure_us = request.events[0].exposure_us if request.events else request.exposure_us
+    if exposure_us:
+        notes += _apply_exposure(core, changes, config.name, exposure_us)
+    return msgspec.structs.replace(format_now(core, binning), notes=tuple(notes))
+
+
+def format_now(core: Core, binning: int) -> Format:
+    """Return what the camera delivers as it is set now."""
+    x, y, _, _ = core.roi()
+    height, width = core.image_shape()
+    return Format(
+        shape=(height, width),
+        dtype=core.dtype(),
+        bit_depth=core.bit_depth(),
+        roi=(x * binning, y * binning, width * binning, height * binning),
+        binning=binning,
+        exposure_us=round(core.exposure_ms() * 1000),
+    )
+
+
+def binning_now(core: Core, camera: str) -> int:
+    """Return the camera's binning; 1 for a camera that has none."""
+    if not core.flag("hasProperty", camera, BINNING):
+        return 1
+    return binning_of(core.property(camera, BINNING))
+
+
+def binning_of(text: str) -> int:
+    """Return the number in "2", "2x2" or "Binning 2x2"; 1 without one."""
+    found = re.search(r"\d+", text)
+    return max(1, int(found.group())) if found else 1
+
+
+def _apply_binning(core: Core, changes: Changes, name: str, camera: str, binning: int) -> None:
+    if binning == binning_now(core, camera):
+        return
+    allowed: tuple[str, ...] = ()
+    if core.flag("hasProperty", camera, BINNING):
+        allowed = core.texts("getAllowedPropertyValues", camera, BINNING)
+    fitting = [value for value in allowed if binning_of(value) == binning]
+    if not fitting:
+        raise CameraError(
+            f"camera {name}: binning = {binning} was asked for, {camera} has "
+            f"{', '.join(allowed) or 'none'}",
+            "set camera.binning to one of these",
+        )
+    changes.set_property(camera, BINNING, fitting[0])
+
+
+def _check_roi(
+    name: str, roi: tuple[int, int, int, int], sensor: tuple[int, int], binning: int
+) -> None:
+    """Refuse a region beyond the sensor: some adapters accept it and fail later."""
+    x, y, width, height = roi
+    inside = min(x, y) >= 0 and x + width <= sensor[1] and y + height <= sensor[0]
+    if not inside or min(width, height) < binning:
+        raise CameraError(
+            f"camera {name}: roi = {list(roi)} was asked for, the sensor has "
+            f"{sensor[1]}x{sensor[0]} pixels",
+            "give x, y, width, height inside it, in unbinned pixels",
+        )
+
+
+def _apply_roi(
+    core: Core, changes: Changes, roi: tuple[int, int, int, int], binning: int
+) -> list[str]:
+    x, y, width, height = roi
+    asked = (x // binning, y // binning, width // binning, height // binning)
+    if core.roi() != asked:
+        # A region within a region means another place for some adapters.
+        changes.clear_roi()
+        changes.set_roi(asked)
+    found = core.roi()
+    if found == asked:
+        return []
+    made = [value * binning for value in found]
+    return [f"the camera made roi {made} of {list(roi)} (x, y, width, height)"]
+
+
+def _apply_exposure(core: Core, changes: Changes, name: str, exposure_us: int) -> list[str]:
+    changes.set_exposure_ms(exposure_us / 1000)
+    found_us = round(core.exposure_ms() * 1000)
+    if found_us <= 0:
+        raise CameraError(
+            f"camera {name}: exposure_us = {exposure_us} was asked for, the camera took {found_us}",
+            "ask for an exposure within its limits: livedenoise check prints them",
+        )
+    if abs(found_us - exposure_us) <= 0.01 * exposure_us:
+        return []
+    return [f"the camera made an exposure of {found_us} us of {exposure_us} us"]
+
+
+def _check_preset(core: Core, name: str, group: str, preset: str) -> None:
+    groups = core.texts("getAvailableConfigGroups")
+    if group not in groups:
+        raise CameraError(
+            f"camera {name}: presets.{group}: there is no such configuration group; there are "
+            f"{', '.join(groups) or 'none'}",
+            "name a group of the hardware configuration",
+        )
+    presets = core.texts("getAvailableConfigs", group)
+    if preset not in presets:
+        raise CameraError(
+            f"camera {name}: presets.{group} = {preset!r}: the group has "
+            f"{', '.join(presets) or 'no presets'}",
+            "name a preset of that group",
+        )
+
+
+def _set_checked(core: Core, changes: Changes, who: str, key: tuple[str, str], value: str) -> None:
+    """Set a property; a mistake is answered with what would be right."""
+    device, name = key
+    what = f"{who}: properties.{device}.{name} = {value!r}"
+    devices = core.texts("getLoadedDevices")
+    if device not in devices:
+        raise CameraError(
+            f"{what}: there is no device {device}; there are {', '.join(devices)}",
+            "name a device of the hardware configuration",
+        )
+    names = core.texts("getDevicePropertyNames", device)
+    if name not in names:
+        raise CameraError(
+            f"{what}: {device} has no property {name}; it has {', '.join(names)}",
+            "names are as in Micro-Manager's device property browser",
+        )
+    if core.flag("isPropertyReadOnly", device, name):
+        raise CameraError(f"{what}: the property can only be read", "remove it")
+    try:
+        changes.set_property(device, name, value)
+    except CameraError as error:
+        raise CameraError(
+            f"{what} was refused: {error.message}; {_limits(core, device, name)}",
+            "set an allowed value",
+        ) from error
+
+
+def _limits(core: Core, device: str, name: str) -> str:
+    allowed = core.texts("getAllowedPropertyValues", device, name)
+    if allowed:
+        return f"allowed are {', '.join(allowed)}"
+    if core.flag("hasPropertyLimits", device, name):
+        low = core.number("getPropertyLowerLimit", device, name)
+        high = core.number("getPropertyUpperLimit", device, name)
+        return f"allowed is {low:g} to {high:g}"
+    return f"it is {core.property(device, name)!r}"
