@@ -203,7 +203,8 @@ class MicroManagerCamera:
 
         ``left_in_buffer`` frames were exposed and not taken when the stream was stopped;
         ``forwarded``, ``not_forwarded`` and ``channel_not_taken`` are frames of other channels;
-        ``changed_under_us`` new regions or binnings, ``renumbered`` new counts of the core.
+        ``changed_under_us`` new regions or binnings, ``incomplete`` frames lost to such a change,
+        ``renumbered`` new counts of the core.
         """
         return {} if self._stream is None else dict(self._stream.counts)
 
@@ -221,7 +222,7 @@ class MicroManagerCamera:
 
             return connect_java(config.host, config.port, config.call_timeout_s)
         from livedenoise.micromanager.python_core import DEFAULT_BUFFER_MB, start_python
-        from livedenoise.micromanager.versions import find_app
+        from livedenoise.micromanager.app_folder import find_app
 
         app = find_app(config.app_path)
         if config.config_file is None:

@@ -21,6 +21,7 @@ from livedenoise.core.clock import now_ns
 from livedenoise.core.errors import CameraError
 from livedenoise.micromanager.batches import batch_sizes, event_at
 from livedenoise.micromanager.core import Core, Taken
+from livedenoise.micromanager.setup import check_exposure
 
 _SLICE_S = 0.05
 _IN_THREAD_ABOVE_US = 200_000
@@ -64,19 +65,23 @@ class EventStream:
         self._end = SequenceEnd(core, plan.name, self._longest_us)
 
     def start(self) -> None:
-        """Find out whether the camera can take the exposures by itself.
+        """Make sure that the camera can make every exposure of the cycle.
 
         Raises
         ------
         CameraError
-            If a multi-camera device is asked for events: nobody could tell whose frame it is.
+            If one is refused, or a multi-camera device is asked for events: nobody could tell whose
+            frame it is.
         """
+        name, core = self._plan.name, self._core
         if self._plan.n_channels > 1:
             raise CameraError(
-                f"camera {self._plan.name}: events were asked of a device of "
-                f"{self._plan.n_channels} cameras",
+                f"camera {name}: events were asked of a device of {self._plan.n_channels} cameras",
                 "name one of them with camera.device",
             )
+        for exposure_us in sorted({event.exposure_us for event in self._events}):
+            core.call("setExposure", exposure_us / 1000)
+            check_exposure(core, name, exposure_us)
 
     def frames(self, get_slot: GetSlot) -> Iterator[Captured]:
         """Yield one frame for each event until stopped or ``n_frames``.

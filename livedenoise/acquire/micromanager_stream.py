@@ -22,7 +22,7 @@ from livedenoise.client import FrameSender
 from livedenoise.core.camera import Captured, GetSlot
 from livedenoise.core.clock import now_ns
 from livedenoise.core.errors import CameraError
-from livedenoise.micromanager.core import Core, Taken
+from livedenoise.micromanager.core import Core, IncompleteFrameError, Taken
 from livedenoise.micromanager.setup import Format, binning_now, format_now
 
 _ENDLESS = 2**31 - 1
@@ -187,7 +187,12 @@ class SequenceStream:
         for _ in range(waiting):
             if self._stopped.is_set() or self._enough(delivery):
                 return
-            taken = self._core.pop(tags=self._tagged)
+            try:
+                taken = self._core.pop(tags=self._tagged)
+            except IncompleteFrameError:
+                # Its number is missing then: the pump counts it as lost at the camera.
+                self.counts["incomplete"] += 1
+                continue
             captured = delivery.take(taken, self._number(taken))
             self.counts.update(delivery.counts)
             delivery.counts.clear()

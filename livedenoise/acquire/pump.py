@@ -35,11 +35,16 @@ _STOP_S = 5.0
 
 
 class AcquireSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """What the stage is told at birth. ``camera`` is one camera section as JSON data."""
+    """What the stage is told at birth. ``camera`` is one camera section as JSON data.
+
+    ``journal`` is a file in which a camera may leave, for a successor of this process, what it
+    changed in software that outlives it.
+    """
 
     run_id: str
     camera: dict[str, Any]
     n_frames: int | None = None
+    journal: str = ""
 
 
 class AcquireWiring(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,6 +91,9 @@ class AcquireStage:
 
     def open(self) -> dict[str, Any]:
         """Open and prepare the camera."""
+        keep_journal = getattr(self._camera, "keep_journal", None)
+        if self._settings.journal and keep_journal is not None:
+            keep_journal(Path(self._settings.journal))
         info = self._camera.open()
         self._waits = WAITS in info.capabilities
         prepared = self._camera.prepare(stream_request(self._config, self._settings.n_frames))

@@ -98,7 +98,13 @@ class Line:
         settings: dict[str, Any] = {}
         if kind == "acquire":
             camera = self.camera.model_dump(mode="json")
-            settings = {"run_id": run_id, "camera": camera, "n_frames": n_frames}
+            journal = self._settings.folder.path / "logs" / f"changed-{self.name}.json"
+            settings = {
+                "run_id": run_id,
+                "camera": camera,
+                "n_frames": n_frames,
+                "journal": str(journal),
+            }
         elif kind == "denoise":
             settings = {"engine": config.denoise.engine}
         elif kind == "view":
@@ -177,6 +183,13 @@ class Line:
             handle = self.get(reader)
             if handle is not None and handle.configured:
                 self._stages.send(handle, order)
+
+    def linger_s(self) -> float:
+        """Return how long the camera's process may take to leave: its exposure ends first."""
+        if self._facts is None:
+            return 0.0
+        prepared = self._facts.prepared
+        return max(prepared.period_ns * 1e-9, prepared.exposure_us * 1e-6)
 
     def raw_totals(self) -> RingTotals:
         """Return what the camera's processes captured in all, exact also for killed ones."""

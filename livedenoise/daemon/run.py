@@ -248,7 +248,7 @@ class Daemon:
         while now_ns() < deadline_ns and any(not h.over for h in stages.handles.values()):
             stages.pump(_POLL_MS)
             self._serve()
-        stages.end_all()
+        stages.end_all(max(line.linger_s() for line in self._lines.values()))
         for line in self._lines.values():
             line.close()
         self._note_unclean_ends(stages)

@@ -23,7 +23,7 @@ from livedenoise.core.metrics import MetricsView, metrics_from_wire, summed
 from livedenoise.supervise.child import ChildSpec
 from livedenoise.supervise.process import StageProcess
 
-_LINGER_S = 3.0
+_LINGER_S = 5.0
 _CODES = {
     "acquire": EXIT_CAMERA,
     "denoise": EXIT_DENOISER,
@@ -194,9 +194,13 @@ class Stages:
         """Make sure a stage's process is gone."""
         handle.process.end()
 
-    def end_all(self) -> None:
-        """Wait for the finished, end the rest; afterwards no child is left."""
-        deadline_ns = now_ns() + int(_LINGER_S * 1e9)
+    def end_all(self, linger_s: float = 0.0) -> None:
+        """Wait for the finished, end the rest; afterwards no child is left.
+
+        ``linger_s`` is waited for besides what every stage is given: a camera puts back what it
+        changed once its exposure in progress has ended.
+        """
+        deadline_ns = now_ns() + int((_LINGER_S + linger_s) * 1e9)
         for handle in self.handles.values():
             if handle.over:
                 handle.process.wait(max(0.0, (deadline_ns - now_ns()) * 1e-9))

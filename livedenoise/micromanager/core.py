@@ -26,6 +26,10 @@ class NoFrameError(CameraError):
     """No frame waits in the sequence buffer."""
 
 
+class IncompleteFrameError(CameraError):
+    """A frame waited in the buffer while the camera's format changed: part of it is gone."""
+
+
 class Taken(NamedTuple):
     """One frame out of the core: (Y, X) pixels that are ours to keep, and their tags."""
 
@@ -94,13 +98,15 @@ class Core(ABC):
         ------
         NoFrameError
             If none waits.
+        IncompleteFrameError
+            If the frame was taken out, and its pixels are not all there.
         """
 
     @abstractmethod
     def peek(self, before_newest: int) -> Taken | None:
         """Return a copy of a frame in the sequence buffer, 0 for the newest; it stays there.
 
-        None when there is none that far back.
+        None when there is none that far back, or none that is complete.
         """
 
     @abstractmethod

@@ -9,14 +9,24 @@ several threads at once. One of them only may pop frames.
 
 from __future__ import annotations
 
+import atexit
 import gc
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from livedenoise.core.errors import CameraError
-from livedenoise.micromanager.core import Core, CoreVersions, NoFrameError, Taken
+from livedenoise.core.frame import frame_nbytes
+from livedenoise.micromanager.core import (
+    Core,
+    CoreVersions,
+    IncompleteFrameError,
+    NoFrameError,
+    Pixels,
+    Taken,
+)
 from livedenoise.micromanager.tags import CHANNEL, TAGS, FrameTags, parse_tags
 
 DEFAULT_BUFFER_MB = 1024
@@ -107,7 +117,14 @@ class PythonCore(Core):
             raise NoFrameError("the sequence buffer is empty") from error
         except _ERRORS as error:
             raise _refused("popNextImageMD", (), error) from error
-        return Taken(pixels, _tags(metadata))
+        tags_read = _tags(metadata)
+        whole = as_told(pixels, tags_read)
+        if whole is None:
+            raise IncompleteFrameError(
+                f"a frame of {tags_read.shape} was read as {pixels.shape}: the format had changed",
+                "stop the camera before its region, binning or pixel type is changed",
+            )
+        return Taken(whole, tags_read)
 
     def peek(self, before_newest: int) -> Taken | None:
         """See ``Core.peek``."""
@@ -119,7 +136,9 @@ class PythonCore(Core):
             return None
         except _ERRORS as error:
             raise _refused("getNBeforeLastImageMD", (before_newest,), error) from error
-        return Taken(pixels, _tags(metadata))
+        tags = _tags(metadata)
+        whole = as_told(pixels, tags)
+        return None if whole is None else Taken(whole, tags)
 
     def snap(self) -> Taken:
         """See ``Core.snap``."""
@@ -198,6 +217,9 @@ def start_python(
             '"livedenoise[micromanager-demo]"',
         ) from error
     _end_own_core()
+    # After pycromanager's own, so that it comes before it at the interpreter's end.
+    atexit.unregister(_end_own_core)
+    atexit.register(_end_own_core)
     start_headless(str(app), None, python_backend=True, buffer_size_mb=buffer_mb)
     core = PythonCore(FindCore(), owned=True)
     if config_file is None:
@@ -212,13 +234,37 @@ def start_python(
     return core
 
 
+def as_told(pixels: Pixels, tags: FrameTags) -> Pixels | None:
+    """Return a frame's pixels in the shape its tags tell; None when they are not all there.
+
+    pymmcore gives every frame the shape the camera has now. One that was exposed before the format
+    changed is then read as too few or too many bytes; those it has are in order.
+    """
+    if pixels.shape == tags.shape and pixels.dtype.str == tags.dtype:
+        return pixels
+    flat = pixels.reshape(-1).view(np.uint8)
+    nbytes = frame_nbytes(tags.shape, tags.dtype)
+    if flat.size < nbytes:
+        return None
+    return flat[:nbytes].view(np.dtype(tags.dtype)).reshape(tags.shape)
+
+
 def _end_own_core() -> None:
-    """End a core that pycromanager started in this process, so that another can be started."""
+    """End a core that pycromanager started in this process, so that another can be started.
+
+    Also at the interpreter's end: a sequence that runs would make pycromanager's own fail.
+    """
+    if "mmpycorex" not in sys.modules:
+        return
     from mmpycorex.launcher import is_pymmcore_active
+    from pycromanager import Core as FindCore
     from pycromanager import stop_headless
     from pycromanager.acquisition.acq_eng_py.internal.engine import Engine
 
     if is_pymmcore_active():
+        core = FindCore()
+        if core.isSequenceRunning():
+            core.stopSequenceAcquisition()
         stop_headless()
     if hasattr(Engine, "singleton"):
         # It stays bound to the old core, and the next acquisition would fail and hang.

@@ -20,6 +20,9 @@ from livedenoise.micromanager.changes import Changes
 from livedenoise.micromanager.core import Core
 
 BINNING = "Binning"
+_EXPOSURE_NOTED = 0.01
+_EXPOSURE_ERROR = 0.1
+"""Cameras round to their line time; beyond this share it is another exposure."""
 
 
 class Format(msgspec.Struct, frozen=True, kw_only=True):
@@ -203,13 +206,25 @@ def _apply_roi(
 
 def _apply_exposure(core: Core, changes: Changes, name: str, exposure_us: int) -> list[str]:
     changes.set_exposure_ms(exposure_us / 1000)
+    return check_exposure(core, name, exposure_us)
+
+
+def check_exposure(core: Core, name: str, exposure_us: int) -> list[str]:
+    """Compare the exposure with what was asked for; return what is worth a note.
+
+    Raises
+    ------
+    CameraError
+        If the camera made another exposure of it: some adapters keep the old one without a word.
+    """
     found_us = round(core.exposure_ms() * 1000)
-    if found_us <= 0:
+    share = abs(found_us - exposure_us) / exposure_us
+    if share > _EXPOSURE_ERROR:
         raise CameraError(
             f"camera {name}: exposure_us = {exposure_us} was asked for, the camera took {found_us}",
             "ask for an exposure within its limits: livedenoise check prints them",
         )
-    if abs(found_us - exposure_us) <= 0.01 * exposure_us:
+    if share <= _EXPOSURE_NOTED:
         return []
     return [f"the camera made an exposure of {found_us} us of {exposure_us} us"]
 
