@@ -36,6 +36,8 @@ from livedenoise.micromanager.setup import (
 _MEASURED_BELOW_US = 100_000
 """Longer exposures are the period, near enough; no sample is lit to find out."""
 
+_FORWARD_READY_S = 2.0
+
 
 class MicroManagerCamera:
     """A camera of Micro-Manager's core: ours (python) or that of a running window (java).
@@ -150,6 +152,9 @@ class MicroManagerCamera:
         if self._plan is None or self._request is None:
             raise self._out_of_order("start", "prepare")
         self._finish_stream()
+        for sender in self._senders.values():
+            # Its frames are counted as lost at its own camera if nobody is there by then.
+            sender.wait_ready(_FORWARD_READY_S)
         if self._request.events:
             self._stream = EventStream(core, self._plan, self._request.events, on_idle=self._idle)
         else:
