@@ -193,6 +193,8 @@ class MicroManagerCamera:
         core, self._core = self._core, None
         changes, self._changes = self._changes, None
         senders, self._senders = self._senders, {}
+        stream, self._stream = self._stream, None
+        self._plan, self._request = None, None
         with ExitStack() as steps:
             if core is not None:
                 steps.callback(core.close)
@@ -200,8 +202,8 @@ class MicroManagerCamera:
                 steps.callback(changes.restore)
             for sender in senders.values():
                 steps.callback(sender.close)
-            steps.callback(self._finish_stream)
-        self._plan, self._request, self._stream = None, None, None
+            if stream is not None:
+                steps.callback(stream.finish)
 
     def counters(self) -> dict[str, int]:
         """Return what happened beside the frames, by name.

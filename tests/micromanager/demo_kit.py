@@ -90,3 +90,16 @@ def take(camera: MicroManagerCamera, count: int, slots: Slots | None = None) -> 
     """Take frames as the pump does."""
     frames = camera.frames(slots or Slots())
     return [next(frames) for _ in range(count)]
+
+
+def java_camera(port: int, **changes: Any) -> MicroManagerCamera:
+    """Return a camera of the Micro-Manager behind a (test) bridge, not yet open."""
+    facts = {
+        "kind": "micromanager",
+        "name": "scope",
+        "backend": "java",
+        "port": port,
+        "call_timeout_s": 2.0,
+        "properties": {"Camera": FAST},
+    }
+    return MicroManagerCamera(MicroManagerCameraConfig.model_validate(facts | changes))
