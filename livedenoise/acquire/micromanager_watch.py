@@ -24,6 +24,8 @@ MOST_AT_ONCE = 64
 
 _SETTINGS_NS = 500_000_000
 """The exposure is asked for again after this time: a tag does not tell it."""
+_LOOK_BACK_NS = 200_000_000
+"""A live view's frame that is older is of little use to anybody."""
 _STOP_NS = 1_500_000_000
 _SLICE_S = 0.05
 
@@ -82,7 +84,12 @@ class Watch:
         self._passed_over = old[-1].number + 1 if old else 0
 
     def poll(self) -> list[Seen]:
-        """Return the new frames; nothing once stopped."""
+        """Return the new frames; nothing once stopped.
+
+        Over a slow bridge not all of them: looking back ends after a while, for the newest ones
+        are due, and what was not seen then counts as lost.
+        """
+        self._core.peek_until_ns = now_ns() + _LOOK_BACK_NS
         return self._asked(self._peeker.poll) or []
 
     def form_of(self, seen: Seen) -> Format:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -221,16 +222,17 @@ class AcquireStage:
         }
 
     def close(self) -> None:
-        """Release camera, sockets and ring."""
+        """Release camera, sockets and ring, each also when another one fails."""
         if self._stopper is not None:
             self._stopper.join(_STOP_S)
-        self._camera.stop()
-        self._camera.close()
-        if self._writer is not None:
-            self._writer.close()
-        if self._ring is not None:
-            self._ring.close()
-        self._context.term()
+        with ExitStack() as steps:
+            steps.callback(self._context.term)
+            if self._ring is not None:
+                steps.callback(self._ring.close)
+            if self._writer is not None:
+                steps.callback(self._writer.close)
+            steps.callback(self._camera.close)
+            steps.callback(self._camera.stop)
 
     @property
     def _live_writer(self) -> FrameWriter:

@@ -18,6 +18,8 @@ from livedenoise.core.errors import CalibrationError
 from livedenoise.core.frame import frame_nbytes
 
 ACQUIRE = "livedenoise.acquire.pump:AcquireStage"
+INSPECT = "livedenoise.acquire.inspect:InspectStage"
+"""Opens a camera for the preflight and describes it; never part of a run."""
 DENOISE = "livedenoise.denoise.serve:DenoiseStage"
 RECORD = "livedenoise.record.writer:RecordStage"
 VIEW = "livedenoise.view.stage:ViewStage"

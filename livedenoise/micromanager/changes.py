@@ -16,7 +16,7 @@ from typing import Literal
 import msgspec
 
 from livedenoise.core.errors import CameraError
-from livedenoise.micromanager.core import Core
+from livedenoise.micromanager.core import Core, CoreGoneError
 
 Kind = Literal["property", "exposure", "roi", "camera", "buffer_mb", "auto_shutter"]
 
@@ -27,6 +27,11 @@ class Before(msgspec.Struct, frozen=True):
     kind: Kind
     key: tuple[str, ...]
     value: str
+
+    @property
+    def name(self) -> str:
+        """Return the setting's name for people."""
+        return ".".join((self.kind, *self.key))
 
 
 class Changes:
@@ -112,9 +117,15 @@ class Changes:
             before = self._before.pop()
             try:
                 self._put_back(before)
+            except CoreGoneError as error:
+                left = [before, *reversed(self._before)]
+                self._before.clear()
+                raise CameraError(
+                    f"not restored, it is gone: {', '.join(one.name for one in left)}",
+                    "load the hardware configuration again, once Micro-Manager runs",
+                ) from error
             except CameraError as error:
-                what = ".".join((before.kind, *before.key))
-                failed.append(f"{what} was {before.value}: {error.message}")
+                failed.append(f"{before.name} was {before.value}: {error.message}")
         if failed:
             raise CameraError(
                 "not everything could be restored in Micro-Manager: " + "; ".join(failed),

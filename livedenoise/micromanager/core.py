@@ -22,6 +22,10 @@ from livedenoise.micromanager.tags import FrameTags
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 
 
+class CoreGoneError(CameraError):
+    """Nothing can be asked of the core any more."""
+
+
 class NoFrameError(CameraError):
     """No frame waits in the sequence buffer."""
 

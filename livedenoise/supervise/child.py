@@ -85,9 +85,14 @@ def _run(stage: Stage, link: ControlLink, spec: ChildSpec) -> int:
 
 def _report(stage: Stage, link: ControlLink, error: LiveDenoiseError) -> None:
     """Close the stage, so that its files are finalised, and say what it had done."""
-    stage.close()
+    message = error.message
+    try:
+        stage.close()
+    except LiveDenoiseError as left:
+        # What went wrong first is what is told first; this may be no more than its consequence.
+        message = f"{message}; at its end: {left.message}"
     failed = wire.Failed(
-        message=error.message,
+        message=message,
         hint=error.hint,
         exit_code=error.exit_code,
         metrics=stage.metrics(),

@@ -23,6 +23,7 @@ from livedenoise.core.errors import (
     BusError,
     CalibrationError,
     LiveDenoiseError,
+    StageError,
 )
 from livedenoise.core.progress import OnProgress, Progress, ignore_progress
 from livedenoise.daemon import plan
@@ -39,7 +40,7 @@ from livedenoise.daemon.preflight.demand import (
 )
 from livedenoise.daemon.preflight.denoiser import EngineCheck
 from livedenoise.daemon.preflight.limits import Measured, Subject, measure
-from livedenoise.daemon.preflight.probes import Job, Probes
+from livedenoise.daemon.preflight.probes import Answer, Job, Probes
 from livedenoise.daemon.preflight.readings import Readings, read_machine, refusal_of, try_port
 
 CAMERA_TIMEOUT_S = 60.0
@@ -122,15 +123,29 @@ class Preflight:
             if isinstance(camera, NetworkCameraConfig):
                 facts = network_facts(camera)
             else:
-                answer = answers[camera.name]
-                if isinstance(answer, LiveDenoiseError):
-                    self._findings.append(rig.judge_failure(camera.name, answer))
+                found = self._opened(camera.name, answers[camera.name])
+                if found is None:
                     continue
-                facts = msgspec.convert(answer, plan.CameraFacts)
+                facts = found
             demand = demand_of(self._config, facts)
             self._facts[camera.name] = facts
             self._demands.append(demand)
             self._findings.append(rig.judge_camera(facts.info, facts.prepared, demand))
+
+    def _opened(self, name: str, answer: Answer) -> plan.CameraFacts | None:
+        """Take what a camera's stage said; None when there is no camera to go on with."""
+        if isinstance(answer, LiveDenoiseError):
+            self._findings.append(rig.judge_failure(name, answer))
+            return None
+        told = msgspec.convert(answer.get("findings", ()), list[Finding])
+        self._findings += told
+        refusal = answer.get("refusal")
+        if refusal is not None:
+            error = StageError(refusal["message"], refusal["exit_code"], refusal["hint"])
+            if not any(found.ok == "problem" and error.message in found.text for found in told):
+                self._findings.append(rig.judge_failure(name, error))
+            return None
+        return msgspec.convert(answer, plan.CameraFacts)
 
     def _check_constants(self, camera: CameraConfig) -> None:
         facts = self._facts[camera.name]
@@ -252,7 +267,7 @@ class Preflight:
 
 def _job(camera: CameraConfig) -> Job:
     settings = {"run_id": "check", "camera": _light(camera).model_dump(mode="json")}
-    return Job(name=camera.name, entry=plan.ACQUIRE, settings=settings)
+    return Job(name=camera.name, entry=plan.INSPECT, settings=settings)
 
 
 def _light(camera: CameraConfig) -> CameraConfig:
