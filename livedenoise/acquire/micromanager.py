@@ -220,7 +220,8 @@ class MicroManagerCamera:
         from livedenoise.micromanager.inspecting import inspect
 
         core, _ = self._need("findings")
-        return inspect(core, self._config)
+        period_ns = 0 if self._plan is None else self._plan.period_ns
+        return inspect(core, self._config, period_ns=period_ns)
 
     def _connect(self) -> Core:
         config = self._config

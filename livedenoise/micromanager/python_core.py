@@ -28,6 +28,7 @@ from livedenoise.micromanager.core import (
     Taken,
 )
 from livedenoise.micromanager.tags import CHANNEL, TAGS, FrameTags, parse_tags
+from livedenoise.micromanager.versions import explain_load_error, missing_packages
 
 DEFAULT_BUFFER_MB = 1024
 _ERRORS = (RuntimeError, ValueError, IndexError, OSError, MemoryError, TypeError)
@@ -211,11 +212,7 @@ def start_python(
         from pycromanager import Core as FindCore
         from pycromanager import start_headless
     except ImportError as error:
-        raise CameraError(
-            f"Micro-Manager's packages are missing: {error}",
-            'pip install "livedenoise[micromanager]"; to try it without Micro-Manager: '
-            '"livedenoise[micromanager-demo]"',
-        ) from error
+        raise missing_packages(error) from error
     _end_own_core()
     # After pycromanager's own, so that it comes before it at the interpreter's end.
     atexit.unregister(_end_own_core)
@@ -228,8 +225,6 @@ def start_python(
         core.call("loadSystemConfiguration", str(config_file))
     except CameraError as error:
         core.close()
-        from livedenoise.micromanager.versions import explain_load_error
-
         raise explain_load_error(error.message, app, config_file) from error
     return core
 

@@ -99,7 +99,7 @@ def _grid() -> Table:
     grid = Table.grid(padding=(0, 2, 0, 0))
     grid.add_column(width=2)
     grid.add_column(max_width=26)
-    grid.add_column()
+    grid.add_column(overflow="fold")
     return grid
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path
 
@@ -10,11 +11,12 @@ import pytest
 from livedenoise.acquire.stream_limits import stream_period_ns
 from livedenoise.core.camera import StreamRequest
 from livedenoise.core.camera_config import SceneConfig
-from livedenoise.core.config import SimulatedCameraConfig, load_config
+from livedenoise.core.config import MicroManagerCameraConfig, SimulatedCameraConfig, load_config
 from livedenoise.core.errors import ConfigError
 from livedenoise.core.frame import max_count
 from livedenoise.hardware import find_config, shipped_configs
 from livedenoise.imaging.sensor import sensor_constants
+from livedenoise.micromanager.processing_rules import RULES
 from livedenoise.testing.simulated_runs import Slots, run_camera
 
 FOLDER = Path(__file__).resolve().parents[2] / "hardware_configs"
@@ -33,6 +35,15 @@ QUOTED = {
     "sona_4_2b6": (2048, 2048, 12, 74.0, 1.2),
     "ixon_888": (1024, 1024, 16, 26.0, 0.13),
 }
+
+# Starting points for rigs and the adapter each is for; then those that need no camera.
+RIGS = {
+    "hamamatsu_dcam": "HamamatsuHam",
+    "teledyne_pvcam": "PVCAM",
+    "andor_sdk3": "AndorSDK3",
+    "pco": "PCO_Camera",
+}
+MICROMANAGER = ("micromanager_demo", "micromanager_java", "micromanager_java_tap")
 
 
 def _camera(stem: str) -> SimulatedCameraConfig:
@@ -118,6 +129,63 @@ def test_every_file_describes_itself_and_opens_with_its_sources(stem: str) -> No
     assert "ssumed" in text or "assumption" in text
     assert tomllib.loads(text)["description"]
     assert tomllib.loads(text)["name"] == stem.replace("_", "-")
+
+
+@pytest.mark.parametrize("stem", sorted(path.stem for path in FOLDER.glob("*.toml")))
+def test_every_shipped_file_loads_and_says_what_it_is(stem: str) -> None:
+    config = load_config(FOLDER / f"{stem}.toml")
+    assert config.description
+    assert (FOLDER / f"{stem}.toml").read_text(encoding="utf-8").startswith("#")
+
+
+def _micromanager(stem: str) -> MicroManagerCameraConfig:
+    camera = load_config(FOLDER / f"{stem}.toml").camera[0]
+    assert isinstance(camera, MicroManagerCameraConfig)
+    return camera
+
+
+@pytest.mark.parametrize("stem", [*RIGS, *MICROMANAGER])
+def test_a_micro_manager_file_is_named_after_itself(stem: str) -> None:
+    assert load_config(FOLDER / f"{stem}.toml").name == stem.replace("_", "-")
+
+
+@pytest.mark.parametrize("stem", RIGS)
+def test_a_rig_to_start_from_says_that_it_was_not_run_and_where_it_is_from(stem: str) -> None:
+    text = (FOLDER / f"{stem}.toml").read_text(encoding="utf-8")
+    assert "NOT RUN ON HARDWARE" in text
+    assert "mmCoreAndDevices" in text or "dcamprop.h" in text
+    camera = _micromanager(stem)
+    assert (camera.backend, camera.mode, camera.app_path) == ("python", "own", "auto")
+    assert camera.properties
+
+
+@pytest.mark.parametrize(("stem", "library"), RIGS.items())
+def test_a_rig_to_start_from_switches_pixel_processing_off(stem: str, library: str) -> None:
+    (properties,) = _micromanager(stem).properties.values()
+    switches = 0
+    for name, value in properties.items():
+        for rule in (rule for rule in RULES if rule.library == library):
+            if re.fullmatch(rule.pattern, name):
+                assert not rule.in_use(str(value)), (name, value)
+                switches += 1
+    assert switches >= 1
+
+
+@pytest.mark.parametrize(
+    ("stem", "simulated"),
+    [
+        ("hamamatsu_dcam", "orca_fusion_bt"),
+        ("teledyne_pvcam", "kinetix22"),
+        ("andor_sdk3", "zyla_4_2"),
+    ],
+)
+def test_the_constants_of_a_rig_are_those_of_its_simulated_twin(stem: str, simulated: str) -> None:
+    constants, twin = _micromanager(stem).constants, _camera(simulated).sensor
+    assert constants is not None
+    assert constants.gain_e_per_adu == twin.gain_e_per_adu
+    assert constants.offset_adu == twin.offset_adu
+    # The twin's figure is the median over the pixels; the quoted one is the rms.
+    assert constants.read_noise_e == QUOTED[simulated][4]
 
 
 def test_a_folder_is_not_a_configuration(tmp_path: Path) -> None:
