@@ -118,11 +118,13 @@ def age_ns(received: object, wall_s: Callable[[], float] = time.time) -> int:
 
 
 def _channel(tags: Mapping[str, object]) -> int:
-    """Return the channel of a multi-camera device: its label comes before the tag's name."""
-    for name, value in tags.items():
-        if name.endswith(CHANNEL):
-            return int(_number(value, 0))
-    return 0
+    """Return the channel of a multi-camera device.
+
+    The device writes it after its own label, ``Both-CameraChannelIndex``. One without a label is
+    MMCoreJ's: the channel it was asked for, 0 for every frame of a sequence.
+    """
+    labelled = [value for name, value in tags.items() if name.endswith(f"-{CHANNEL}")]
+    return int(_number(labelled[0] if labelled else tags.get(CHANNEL), 0))
 
 
 def _number(value: object, default: float) -> float:
