@@ -13,10 +13,18 @@ from collections.abc import Callable, Sequence
 
 from livedenoise import __version__
 from livedenoise.core.errors import EXIT_ABORTED, EXIT_INTERNAL, LiveDenoiseError
-from livedenoise.verbs import checking, control, keys, predicting, recovering, running
+from livedenoise.verbs import (
+    checking,
+    control,
+    keys,
+    mm_preview,
+    predicting,
+    recovering,
+    running,
+)
 from livedenoise.verbs.common import print_json
 
-_GROUPS = (running, control, checking, recovering, keys, predicting)
+_GROUPS = (running, control, checking, recovering, keys, mm_preview, predicting)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -100,6 +100,17 @@ def test_events_one_by_one_leave_the_exposure_as_it_was(bridge: BridgeProcess) -
     assert kept(bridge) == before
 
 
+def test_a_hardware_sequence_of_exposures_is_taken_back(bridge: BridgeProcess) -> None:
+    cycle = (Event(index=0, exposure_us=1000), Event(index=1, exposure_us=9000))
+    properties = {"Camera": FAST | {"UseExposureSequences": "Yes"}}
+    request = {"exposure_us": 0, "events": cycle, "n_frames": 4}
+    with streaming(java_camera(bridge.port, properties=properties), **request) as (camera, _):
+        assert len(list(camera.frames(Slots()))) == 4
+        assert camera.counters()["hardware_sequenced"] == 1
+    calls = bridge.state()["calls"]
+    assert calls["stopExposureSequence"] == calls["startExposureSequence"] == 1
+
+
 @pytest.mark.parametrize("by", ["live button", "sequence"])
 def test_a_live_view_that_runs_is_not_touched(bridge: BridgeProcess, by: str) -> None:
     if by == "live button":
@@ -115,14 +126,18 @@ def test_a_live_view_that_runs_is_not_touched(bridge: BridgeProcess, by: str) ->
 
 
 def test_a_region_drawn_in_the_window_is_followed(bridge: BridgeProcess) -> None:
-    with streaming(java_camera(bridge.port), exposure_us=5000) as (camera, prepared):
-        assert prepared.max_shape == (512, 512)
+    """Also a larger one than was asked for: slots are made for the whole sensor."""
+    with streaming(java_camera(bridge.port), exposure_us=5000, roi=(0, 0, 96, 64)) as (
+        camera,
+        made,
+    ):
+        assert (made.shape, made.max_shape) == ((64, 96), (512, 512))
         frames = camera.frames(Slots())
         last = next(frames)
-        bridge.user("setROI", 64, 32, 128, 96)
-        while (frame := next(frames)).shape == (512, 512):
+        bridge.user("setROI", 64, 32, 256, 128)
+        while (frame := next(frames)).shape == (64, 96):
             last = frame
-        assert (frame.shape, frame.roi_x, frame.roi_y) == ((96, 128), 64, 32)
+        assert (frame.shape, frame.roi_x, frame.roi_y) == ((128, 256), 64, 32)
         assert frame.camera_seq > last.camera_seq
 
 
