@@ -7,8 +7,9 @@ know: the camera's life cycle, slots.
 from __future__ import annotations
 
 import threading
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
+from statistics import median
 from typing import TypeVar
 
 from livedenoise.core.camera import Captured, Prepared
@@ -26,6 +27,9 @@ _SETTINGS_NS = 500_000_000
 """The exposure is asked for again after this time: a tag does not tell it."""
 _LOOK_BACK_NS = 200_000_000
 """A live view's frame that is older is of little use to anybody."""
+_KEEPS_UP = 0.7
+"""Of the time between frames: a look may take so long, that all frames can be looked at."""
+_LOOKS = 15
 _STOP_NS = 1_500_000_000
 _SLICE_S = 0.05
 
@@ -61,6 +65,7 @@ class Watch:
         self._free = threading.Event()
         self._free.set()
         self._passed_over = 0
+        self._looks_ns: deque[float] = deque(maxlen=_LOOKS)
         self._counts: Counter[str] = Counter()
         self._read_ns = -_SETTINGS_NS
         self._format: tuple[object, ...] = ()
@@ -86,11 +91,24 @@ class Watch:
     def poll(self) -> list[Seen]:
         """Return the new frames; nothing once stopped.
 
-        Over a slow bridge not all of them: looking back ends after a while, for the newest ones
-        are due, and what was not seen then counts as lost.
+        Over a slow bridge not all of them: what was not seen then counts as lost. Where frames come
+        faster than they can be copied, the newest one only: an older one would have moved further
+        back by the time it is found. Else looking back ends after a while.
         """
-        self._core.peek_until_ns = now_ns() + _LOOK_BACK_NS
-        return self._asked(self._peeker.poll) or []
+        began_ns, looks = now_ns(), self._peeker.looks
+        self._core.peek_until_ns = began_ns + (_LOOK_BACK_NS if self._keeps_up() else 0)
+        found = self._asked(self._peeker.poll) or []
+        looks = self._peeker.looks - looks
+        if looks:
+            self._looks_ns.append((now_ns() - began_ns) / looks)
+        return found
+
+    def _keeps_up(self) -> bool:
+        """Return whether looks take less time than frames; one that took long does not count."""
+        period_ns = self._peeker.period_ns
+        if not period_ns or not self._looks_ns:
+            return True
+        return median(self._looks_ns) < _KEEPS_UP * period_ns
 
     def form_of(self, seen: Seen) -> Format:
         """Return the settings a frame was taken with.

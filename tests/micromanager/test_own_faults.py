@@ -204,6 +204,16 @@ def test_frames_wait_in_the_core_while_the_ring_is_full_and_are_then_told() -> N
     assert [captured.camera_seq for captured in taken] == list(range(60))
 
 
+def test_pycromanager_is_left_ready_for_another_core() -> None:
+    """Its engine would stay bound to the old core; the next acquisition would fail and hang."""
+    from pycromanager.acquisition.acq_eng_py.internal.engine import Engine
+
+    with streaming(demo_camera()) as (camera, _):
+        take(camera, 1)
+        assert hasattr(Engine, "singleton")
+    assert not hasattr(Engine, "singleton")
+
+
 def test_a_number_of_frames_is_what_the_camera_exposes() -> None:
     with streaming(demo_camera(), n_frames=7) as (camera, _):
         assert len(list(camera.frames(Slots()))) == 7

@@ -61,6 +61,18 @@ def test_everything_is_as_it_was_after_a_run(bridge: BridgeProcess) -> None:
     assert bridge.state()["objects"] == {}
 
 
+def test_what_is_not_configured_is_taken_as_it_is_in_the_window(bridge: BridgeProcess) -> None:
+    bridge.user("setProperty", "Camera", "Binning", "2")
+    bridge.user("setExposure", 7.0)
+    bridge.user("setROI", 16, 32, 128, 64)
+    request = {"exposure_us": 0, "rate_hz": 140.0}
+    with streaming(java_camera(bridge.port), **request) as (camera, prepared):
+        (frame,) = take(camera, 1)
+    assert (prepared.binning, prepared.exposure_us, prepared.shape) == (2, 7000, (64, 128))
+    assert prepared.roi == (32, 64, 256, 128)
+    assert (frame.shape, frame.roi_x, frame.roi_y) == ((64, 128), 32, 64)
+
+
 @pytest.mark.parametrize(
     "changes",
     [

@@ -1,0 +1,126 @@
+"""A tap whose Micro-Manager is slow, hangs, dies or is not there, or that is asked too much."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+import pytest
+from bridge.client import BridgeProcess
+from java_tap_kit import live, tap, watching
+
+from livedenoise.core.camera import Captured, Event, StreamRequest
+from livedenoise.core.errors import CameraError
+
+__all__ = ["live"]
+
+
+def test_a_slow_bridge_delays_no_look_for_long(live: BridgeProcess) -> None:
+    """Six frames come during each look: looking back for all of them would never end."""
+    with watching(live) as watched:
+        watched.take(3)
+        live.fault("delay", "pix", times=-1, delay_ms=60)
+        began = time.perf_counter()
+        frames = watched.take(6)
+        took_s = time.perf_counter() - began
+    assert took_s < 1.5
+    assert frames[-1].camera_seq - frames[0].camera_seq > 5
+
+
+def test_where_looks_are_slower_than_frames_every_look_is_a_frame(live: BridgeProcess) -> None:
+    with watching(live) as watched:
+        live.fault("delay", "pix", times=-1, delay_ms=25)
+        watched.take(20)
+        looks = live.state()["calls"]["getNBeforeLastTaggedImage"]
+        watched.take(20)
+        assert live.state()["calls"]["getNBeforeLastTaggedImage"] - looks < 25
+        assert watched.camera.counters()["lost"] > 20
+
+
+def test_after_a_pause_frames_are_looked_back_for(live: BridgeProcess) -> None:
+    """One look that takes long does not make the bridge a slow one."""
+    with watching(live) as watched:
+        watched.take(10)
+        live.fault("delay", "pix", delay_ms=150)
+        seqs = [frame.camera_seq for frame in watched.take(40)]
+    assert seqs == list(range(10, 50))
+
+
+def test_java_dying_ends_the_run_at_once(live: BridgeProcess) -> None:
+    with watching(live) as watched:
+        watched.take(2)
+        live.kill()
+        began = time.perf_counter()
+        with pytest.raises(CameraError, match="went away") as caught:
+            watched.until(lambda _: False)
+        assert time.perf_counter() - began < 1.0
+    assert caught.value.exit_code == 3
+
+
+def test_java_not_answering_ends_the_run_within_the_limit(live: BridgeProcess) -> None:
+    with watching(live, call_timeout_s=0.4) as watched:
+        watched.take(2)
+        live.fault("hang", "*", times=-1)
+        began = time.perf_counter()
+        with pytest.raises(CameraError, match=r"within 0\.4 s"):
+            watched.until(lambda _: False)
+        assert time.perf_counter() - began < 1.0
+
+
+def test_a_stop_does_not_wait_for_an_answer_that_never_comes(
+    live: BridgeProcess, eventually: Any
+) -> None:
+    with watching(live, call_timeout_s=60.0) as watched:
+        watched.take(2)
+        live.fault("hang", "*", times=-1)
+        rest: list[list[Captured]] = []
+        thread = threading.Thread(target=lambda: rest.append(list(watched.frames)))
+        thread.start()
+        eventually(lambda: live.state()["hanging"])
+        began = time.perf_counter()
+        watched.camera.stop()
+        stopped_s = time.perf_counter() - began
+        thread.join(2)
+        watched.camera.close()
+        closed_s = time.perf_counter() - began
+    assert stopped_s < 0.3
+    assert closed_s < 1.0
+    assert len(rest) == 1
+
+
+def test_nothing_listens(bridge: BridgeProcess) -> None:
+    bridge.kill()
+    with pytest.raises(CameraError, match="nothing listens") as caught:
+        tap(bridge.port).open()
+    assert f"Run server on port {bridge.port}" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("what", "values"),
+    [("roi", {"roi": (0, 0, 8, 8)}), ("exposure_us", {"exposure_us": 5}),
+     ("binning", {"binning": 2}), ("events", {"events": (Event(index=0, exposure_us=5),)})],
+)  # fmt: skip
+def test_what_only_the_owner_can_do_is_refused(
+    bridge: BridgeProcess, what: str, values: dict[str, Any]
+) -> None:
+    camera = tap(bridge.port)
+    camera.open()
+    request = StreamRequest(**({"exposure_us": 0, "binning": 0} | values))
+    with pytest.raises(CameraError, match=f"{what} = .* a tap changes nothing") as caught:
+        camera.prepare(request)
+    assert 'mode = "own"' in caught.value.hint
+    camera.close()
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [({"device": "Other"}, "camera is Camera, device is Other"), ({"channel": 1}, "1 channel")],
+)
+def test_another_camera_than_the_live_views_is_refused(
+    bridge: BridgeProcess, values: dict[str, Any], message: str
+) -> None:
+    camera = tap(bridge.port, **values)
+    with pytest.raises(CameraError, match=message):
+        camera.open()
+    camera.close()
