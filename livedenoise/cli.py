@@ -15,6 +15,7 @@ from livedenoise import __version__
 from livedenoise.core.errors import EXIT_ABORTED, EXIT_INTERNAL, LiveDenoiseError
 from livedenoise.verbs import (
     checking,
+    configs,
     control,
     keys,
     mm_preview,
@@ -24,7 +25,7 @@ from livedenoise.verbs import (
 )
 from livedenoise.verbs.common import print_json
 
-_GROUPS = (running, control, checking, recovering, keys, mm_preview, predicting)
+_GROUPS = (running, control, checking, configs, recovering, keys, mm_preview, predicting)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

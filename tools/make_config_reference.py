@@ -44,9 +44,7 @@ def render() -> str:
     parts += _section('[[camera]] with kind = "simulated"', SimulatedCameraConfig, "camera")
     parts += _section('[[camera]] with kind = "replay"', ReplayCameraConfig, "camera")
     parts += _section('[[camera]] with kind = "network"', NetworkCameraConfig, "camera")
-    parts += _section(
-        '[[camera]] with kind = "micromanager"', MicroManagerCameraConfig, "camera"
-    )
+    parts += _section('[[camera]] with kind = "micromanager"', MicroManagerCameraConfig, "camera")
     return "\n".join(parts) + "\n"
 
 
@@ -93,7 +91,10 @@ def _type_text(kind: Any) -> str:  # noqa: ANN401
     if get_origin(kind) == types.UnionType or str(get_origin(kind)) == "typing.Union":
         return ", ".join(_type_text(k) for k in get_args(kind) if k is not types.NoneType)
     names = {"Path": "path", "int": "integer", "float": "number", "str": "text", "bool": "yes/no"}
-    if get_origin(kind) is tuple:
+    if get_origin(kind) is dict:
+        key, value = get_args(kind)
+        return f"table of {_type_text(key)} = {_type_text(value)}"
+    if get_origin(kind) is tuple and get_args(kind)[-1] is not Ellipsis:
         return f"{len(get_args(kind))} integers"
     if hasattr(kind, "__metadata__"):
         return _type_text(get_args(kind)[0])

@@ -208,7 +208,9 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     def refusal(self, facts: SentFrame) -> RefusedError | None:
         """Return why a frame of these facts is not taken, before its pixels are looked at."""
         if facts.dtype != self.dtype:
-            return RefusedError("dtype", f"pixels of type {facts.dtype!r}, {self.dtype!r} is taken")
+            return RefusedError(
+                "dtype", f"{_bits(facts.dtype)} pixels, {_bits(self.dtype)} ones are taken"
+            )
         if facts.height > self.height or facts.width > self.width:
             return RefusedError(
                 "too_large",
@@ -256,3 +258,8 @@ def decode_snapshot(data: bytes | memoryview) -> StatusSnapshot:
         return _snapshots.decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise RefusedError("malformed", f"not a snapshot: {error}") from error
+
+
+def _bits(dtype: str) -> str:
+    """Return the kind of pixels in words; what a stranger wrote is only quoted."""
+    return {"|u1": "8-bit", "<u2": "16-bit"}.get(dtype, repr(dtype[:20]))

@@ -22,10 +22,17 @@ from livedenoise.core.losses import REPLACED
 from livedenoise.daemon import plan
 from livedenoise.daemon.rings import CLEAN, RAW, LineRings
 from livedenoise.daemon.stages import StageHandle, Stages
+from livedenoise.micromanager.changes import JOURNAL_PREFIX
 from livedenoise.record.run_folder import CameraRecord, RunFolder
 
 _VIEW_NICENESS = 10
 """Figures and pictures wait when the processor is needed for frames."""
+
+_MENDS = {
+    "too_large": ": raise its width_px and height_px",
+    "dtype": ": its bit_depth is of other pixels; 8 takes 8-bit ones, 9 to 16 take 16-bit ones",
+}
+"""What a user who sends refused frames should change."""
 
 WRITER = {RAW: "acquire", CLEAN: "denoise"}
 READERS = {"acquire": ("record", "denoise", "view"), "denoise": ("record-clean", "view")}
@@ -98,7 +105,7 @@ class Line:
         settings: dict[str, Any] = {}
         if kind == "acquire":
             camera = self.camera.model_dump(mode="json")
-            journal = self._settings.folder.path / "logs" / f"changed-{self.name}.json"
+            journal = self._settings.folder.path / "logs" / f"{JOURNAL_PREFIX}{self.name}.json"
             settings = {
                 "run_id": run_id,
                 "camera": camera,
@@ -230,7 +237,8 @@ class Line:
         for name, value in self._stages.totals("acquire", self.name).gauges.items():
             if name.startswith("camera.refused"):
                 reason = name.removeprefix("camera.refused").strip("_") or "any"
-                found[f"camera {self.name} ({reason})"] = int(value)
+                mend = _MENDS.get(reason, "")
+                found[f"camera {self.name} ({reason}{mend})"] = int(value)
         shared = self._stages.totals("view", self.name).count("share_refused")
         return found | {f"shared frames of {self.name}": shared}
 

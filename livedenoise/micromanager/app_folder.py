@@ -46,7 +46,7 @@ def find_app(app_path: str) -> Path:
         return _auto(os.environ, _usual_folders())
     folder = Path(app_path).expanduser()
     if not folder.is_dir():
-        raise CameraError(f"app_path = {app_path!r}: no such folder", _name_it())
+        raise CameraError(f"app_path = {app_path}: no such folder", _name_it())
     if not adapter_files(folder):
         raise CameraError(_wrong_folder(folder), _name_it())
     return folder
@@ -131,7 +131,7 @@ def _usual_folders() -> list[Path]:
 def _wrong_folder(folder: Path) -> str:
     """Say what is in a folder without adapters, and where they may be instead."""
     deeper = next((p.parent for pre in _PREFIXES for p in folder.glob(f"*/{pre}*")), None)
-    text = f"app_path = {str(folder)!r}: no device adapters (mmgr_dal_*) in this folder"
+    text = f"app_path = {folder}: no device adapters (mmgr_dal_*) in this folder"
     return text if deeper is None else f"{text}; there are some in {deeper}"
 
 

@@ -38,6 +38,7 @@ from livedenoise.micromanager.java_port import (
     not_micro_manager,
     start_hint,
 )
+from livedenoise.micromanager.versions import missing_packages
 
 _REQ, _POLLOUT = 3, 2  # numbers of ZeroMQ's stable interface (zmq.h)
 _EVENT_DISCONNECTED = 0x200
@@ -319,7 +320,10 @@ def probe_port(host: str, port: int, timeout_s: float) -> PortState:
 
 def _open_socket(context: Any, host: str, port: int) -> tuple[Any, Any]:  # noqa: ANN401
     """Return pyjavaz's socket and the one that tells when the connection is lost."""
-    from pyjavaz.bridge import _DataSocket
+    try:
+        from pyjavaz.bridge import _DataSocket
+    except ImportError as error:
+        raise missing_packages(error) from error
 
     data = _DataSocket(context, port, _REQ, ip_address=host)
     raw = data._socket  # noqa: SLF001 - pyjavaz offers no poll

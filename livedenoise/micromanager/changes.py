@@ -18,6 +18,9 @@ import msgspec
 from livedenoise.core.errors import CameraError
 from livedenoise.micromanager.core import Core, CoreGoneError
 
+JOURNAL_PREFIX = "changed-"
+"""Begins the file names of journals, in a run's folder of logs."""
+
 Kind = Literal["property", "exposure", "roi", "camera", "buffer_mb", "auto_shutter"]
 
 
@@ -166,6 +169,18 @@ class Changes:
                 core.call("setCircularBufferMemoryFootprint", int(value))
             case "auto_shutter":
                 core.call("setAutoShutter", value == "True")
+
+
+def left_changed(folder: Path) -> list[str]:
+    """Return what the journals in a folder say was never put back, one line a camera."""
+    found = []
+    for journal in sorted(folder.glob(f"{JOURNAL_PREFIX}*.json")):
+        try:
+            was = "; ".join(f"{one.name} was {one.value}" for one in _read(journal))
+        except CameraError as error:
+            was = error.message
+        found.append(f"a killed process left Micro-Manager changed ({journal.name}): {was}")
+    return found
 
 
 def _read(journal: Path) -> list[Before]:

@@ -78,7 +78,7 @@ def judge_buffer(config: MicroManagerCameraConfig, look: Look, fps: float) -> Fi
     needed = math.ceil(ENOUGH_BUFFER_S * fps * look.frame_bytes / _MIB / 64) * 64
     mend = f"buffer_mb = {needed} in the camera's section"
     if config.mode == "tap":
-        mend = f"in Micro-Manager: Tools > Options > sequence buffer size {needed} MB"
+        mend = f"in Micro-Manager: Tools > Options > sequence buffer size, at least {needed} MB"
     text += f"; {ENOUGH_BUFFER_S:g} s are wanted"
     return _finding(config.name, "buffer", "warning", text, mend)
 

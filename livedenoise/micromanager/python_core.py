@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import atexit
 import gc
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,10 @@ class PythonCore(Core):
     exposure_sequences = True
 
     def __init__(self, raw: Any, *, owned: bool) -> None:  # noqa: ANN401 - pymmcore has no types
-        import pymmcore
+        try:
+            import pymmcore
+        except ImportError as error:
+            raise missing_packages(error) from error
 
         self._raw: Any = raw
         # Its own methods, whatever a derived class made of them (pymmcore-plus).
@@ -213,6 +217,9 @@ def start_python(
         from pycromanager import start_headless
     except ImportError as error:
         raise missing_packages(error) from error
+    if sys.platform == "win32":
+        # Adapters bring libraries of their own, which Windows looks for along the path.
+        os.environ["PATH"] = f"{app}{os.pathsep}{os.environ.get('PATH', '')}"
     _end_own_core()
     # After pycromanager's own, so that it comes before it at the interpreter's end.
     atexit.unregister(_end_own_core)

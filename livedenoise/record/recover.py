@@ -20,6 +20,7 @@ import msgspec
 from livedenoise.core.errors import EXIT_OK, EXIT_RECORD, ConfigError
 from livedenoise.core.process_life import same_process
 from livedenoise.core.progress import OnProgress, ignore_progress
+from livedenoise.micromanager.changes import left_changed
 from livedenoise.record.mend import StreamReport, mend_stream
 from livedenoise.record.part import is_part_name
 from livedenoise.record.run_folder import (
@@ -54,6 +55,9 @@ class RecoveryReport(msgspec.Struct, frozen=True, kw_only=True):
         Frames that were acknowledged and are not there any more.
     summary : dict
         What was written to summary.json; empty when it was left as it is.
+    left : tuple of str
+        What a killed camera process left changed in software that outlives it (Micro-Manager);
+        nothing of it is mended here.
     """
 
     path: str
@@ -65,6 +69,7 @@ class RecoveryReport(msgspec.Struct, frozen=True, kw_only=True):
     found: tuple[str, ...]
     changes: tuple[str, ...]
     summary: dict[str, Any]
+    left: tuple[str, ...] = ()
 
     @property
     def exit_code(self) -> int:
@@ -114,6 +119,7 @@ def recover_run(
         found=tuple(found),
         changes=tuple(changes),
         summary=_summary(run, streams) if changes else {},
+        left=tuple(left_changed(path / "logs")),
     )
 
 

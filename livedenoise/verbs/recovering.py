@@ -48,7 +48,7 @@ def _show(report: RecoveryReport) -> None:
     from livedenoise.view.summary import render_lines
 
     lines = [("run", report.path), ("state", _state(report))]
-    warnings = list(report.found)
+    warnings = [*report.found, *report.left]
     for stream in report.streams:
         lines += _stream_lines(stream)
         name = f"{stream.stream}/{stream.camera}"

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from livedenoise.core.camera import StreamRequest
 from livedenoise.core.errors import CameraError
-from livedenoise.micromanager.changes import Changes
+from livedenoise.micromanager.changes import Changes, left_changed
 from livedenoise.micromanager.core import Core
 from livedenoise.micromanager.python_core import PythonCore
 
@@ -93,6 +93,18 @@ def test_one_setting_that_cannot_be_put_back_does_not_stop_the_others(core: Pyth
     with pytest.raises(CameraError, match=r"property.Laser.Power was 5: .*Laser"):
         changes.restore()
     assert state(core) == before
+
+
+def test_what_a_killed_run_left_is_told_by_recover(core: PythonCore, tmp_path: Path) -> None:
+    before = state(core)
+    changes = Changes(core, tmp_path / "changed-scope.json")
+    STEPS["exposure"](changes)
+    STEPS["gain"](changes)
+    (told,) = left_changed(tmp_path)
+    assert "changed-scope.json" in told
+    assert f"exposure was {before['exposure']}; property.Camera.Gain was 0" in told
+    changes.restore()
+    assert left_changed(tmp_path) == []
 
 
 def test_a_damaged_journal_is_named(core: PythonCore, tmp_path: Path) -> None:

@@ -229,3 +229,22 @@ def test_nothing_like_it_lists_every_shipped_name() -> None:
         find_config("qqqqqq")
     assert "did you mean" not in error.value.hint
     assert all(name in error.value.hint for name in shipped_configs())
+
+
+def test_a_shipped_configuration_can_be_printed_to_start_from(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    from livedenoise.cli import main
+
+    assert main(["config", "network"]) == 0
+    assert capsys.readouterr().out == (FOLDER / "network.toml").read_text(encoding="utf-8")
+    assert main(["config"]) == 0
+    listed = capsys.readouterr().out
+    assert all(path.stem in listed for path in FOLDER.glob("*.toml"))
+    target = tmp_path / "mine.toml"
+    assert main(["config", "network", "--out", str(target)]) == 0
+    assert target.read_bytes() == (FOLDER / "network.toml").read_bytes()
+    assert main(["config", "demo", "--out", str(target)]) == 2
+    assert "is there already" in capsys.readouterr().err
+    assert main(["config", "netwrok"]) == 2
+    assert "did you mean network?" in capsys.readouterr().err
