@@ -1,0 +1,1 @@
+"""The parts of ``livedenoise.hook()``: one image from an acquisition to a daemon, and back."""
