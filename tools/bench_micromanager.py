@@ -187,7 +187,7 @@ def measure(side: str, scene: str, seconds: float) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     if found["exit_code"]:
         raise RuntimeError(f"{side}, {scene}: {found['errors']}")
-    return {"side": side, "scene": scene, **found}
+    return {"name": f"{scene}, {side}", "side": side, "scene": scene, **found}
 
 
 def compared(rows: list[dict[str, Any]], scene: str) -> dict[str, Any]:

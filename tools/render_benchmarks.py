@@ -25,6 +25,10 @@ PLAIN = {
     "supervision.json": "Cost of supervision and metrics",
     "view.json": "Cost of the view stage",
     "network.json": "Frames over the network path, loopback",
+    "micromanager.json": "Micro-Manager's core against a bare loop",
+    "micromanager-60s.json": "The same, one minute",
+    "tap.json": "A live view tapped in its own process",
+    "hook.json": "A user's own acquisition with the hook",
 }
 """Files shown as they are: one row for each figure."""
 

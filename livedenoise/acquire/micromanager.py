@@ -229,8 +229,8 @@ class MicroManagerCamera:
             from livedenoise.micromanager.java_core import connect_java
 
             return connect_java(config.host, config.port, config.call_timeout_s)
-        from livedenoise.micromanager.python_core import DEFAULT_BUFFER_MB, start_python
         from livedenoise.micromanager.app_folder import find_app
+        from livedenoise.micromanager.python_core import DEFAULT_BUFFER_MB, start_python
 
         app = find_app(config.app_path)
         if config.config_file is None:

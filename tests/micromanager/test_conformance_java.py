@@ -36,6 +36,4 @@ def test_contract_with_events(
 ) -> None:
     properties = {"Camera": FAST | {"UseExposureSequences": sequences}}
     request = StreamRequest(exposure_us=0, binning=0, events=EVENTS)
-    check(
-        CameraCase(make=lambda: java_camera(bridge.port, properties=properties), request=request)
-    )
+    check(CameraCase(make=lambda: java_camera(bridge.port, properties=properties), request=request))

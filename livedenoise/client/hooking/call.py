@@ -215,7 +215,7 @@ class Hook(Closing):
                 self._words.warn(
                     f"absent {line.endpoint}",
                     f"no daemon takes images at {line.endpoint} now: images pass, and go to it as "
-                    "soon as it runs (livedenoise run network)",
+                    "soon as it runs (livedenoise run micromanager_tap)",
                 )
 
     def _say_what_is_missing(self) -> None:
