@@ -32,8 +32,9 @@ from livedenoise.micromanager.tags import CHANNEL, TAGS, FrameTags, parse_tags
 from livedenoise.micromanager.versions import explain_load_error, missing_packages
 
 DEFAULT_BUFFER_MB = 1024
-_ERRORS = (RuntimeError, ValueError, IndexError, OSError, MemoryError, TypeError)
-"""What pymmcore raises; TypeError: arguments another version does not take."""
+_ERRORS = (RuntimeError, ValueError, IndexError, OSError, MemoryError, TypeError, SystemError)
+"""What pymmcore raises. TypeError: arguments another version does not take; SystemError: a frame
+whose camera was unloaded."""
 
 
 class PythonCore(Core):
