@@ -36,6 +36,8 @@ class Delivery:
         How long the core's buffer can still take frames that are not popped, seconds.
     stopped : threading.Event
         Ends a wait for a slot.
+    counts : Counter
+        Frames of other channels are added, by what became of them.
 
     Attributes
     ----------
@@ -43,8 +45,6 @@ class Delivery:
         Changes with the camera's region or binning.
     delivered : int
         Frames of our own channel handed on, pixels or not.
-    counts : Counter
-        Frames of other channels, by what became of them.
     """
 
     def __init__(
@@ -56,10 +56,11 @@ class Delivery:
         stopped: threading.Event,
         channel: int,
         forward: dict[int, FrameSender],
+        counts: Counter[str],
     ) -> None:
         self.form = form
         self.delivered = 0
-        self.counts: Counter[str] = Counter()
+        self._counts = counts
         self._get_slot = get_slot
         self._room_s = room_s
         self._stopped = stopped
@@ -131,7 +132,7 @@ class Delivery:
     def _send_on(self, taken: Taken, number: int) -> None:
         sender = self._forward.get(taken.tags.channel)
         if sender is None:
-            self.counts["channel_not_taken"] += 1
+            self._counts["channel_not_taken"] += 1
             return
         form, tags = self.form, taken.tags
         sent = sender.send(
@@ -147,4 +148,4 @@ class Delivery:
             timeout_s=_FORWARD_S if self._taken_before else 0.0,
         )
         self._taken_before = sent
-        self.counts["forwarded" if sent else "not_forwarded"] += 1
+        self._counts["forwarded" if sent else "not_forwarded"] += 1

@@ -98,6 +98,7 @@ class EventStream:
             stopped=self._stopped,
             channel=self._plan.channel,
             forward={},
+            counts=self.counts,
         )
         if self._by_hardware():
             yield from self._sequenced(delivery)

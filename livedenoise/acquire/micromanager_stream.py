@@ -29,6 +29,10 @@ _ENDLESS = 2**31 - 1
 _LOOK_NS = 50_000_000
 """How often an empty buffer makes us ask whether the sequence still runs."""
 _MOST_ROOM_S = 10.0
+_LEAST_WAIT_S = 0.0002
+_LATE_S = 0.002
+"""A frame that is late is asked for again this soon at the latest."""
+_MOST_WAIT_S = 0.02
 
 
 class StreamPlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,6 +96,31 @@ class SequenceEnd:
             self._error = error
 
 
+class Pace:
+    """How long to sleep until the next frame may be there. Pure.
+
+    A core does not tell when a frame comes: it must be asked. On some machines a sleep costs more
+    processor time than a frame does, so one that ends when the frame is due is better than many.
+    """
+
+    def __init__(self, period_ns: int) -> None:
+        self._period_ns = float(period_ns)
+        self._last_ns = 0
+
+    def came(self, t_ns: int) -> None:
+        """Take note of a frame that the core had at ``t_ns``."""
+        interval_ns = t_ns - self._last_ns
+        if self._last_ns and 0 < interval_ns < 4 * self._period_ns:
+            self._period_ns += (interval_ns - self._period_ns) / 16
+        self._last_ns = t_ns
+
+    def wait_s(self, t_ns: int) -> float:
+        """Return the seconds to sleep, from ``t_ns``, when nothing waits."""
+        late_s = min(_LATE_S, max(_LEAST_WAIT_S, self._period_ns * 1e-9 / 20))
+        due_s = (self._last_ns + self._period_ns - t_ns) * 1e-9
+        return min(_MOST_WAIT_S, due_s) if due_s > late_s else late_s
+
+
 class SequenceStream:
     """One sequence, from ``start`` to ``stop`` or its last frame.
 
@@ -122,7 +151,7 @@ class SequenceStream:
         self._on_idle = on_idle
         self._stopped = threading.Event()
         self._end = SequenceEnd(core, plan.name, plan.form.exposure_us)
-        self._wait_s = min(0.002, max(0.0002, plan.period_ns * 1e-9 / 20))
+        self._pace = Pace(plan.period_ns)
         self._looked_ns = 0
         self._base: dict[int, int] = {}
         self._last: dict[int, int] = {}
@@ -150,7 +179,7 @@ class SequenceStream:
             elif self._ended(delivery):
                 return
             else:
-                time.sleep(self._wait_s)
+                time.sleep(self._pace.wait_s(now_ns()))
 
     def stop(self) -> None:
         """End the stream: idempotent, from any thread. ``finish`` waits for the camera."""
@@ -181,6 +210,7 @@ class SequenceStream:
             stopped=self._stopped,
             channel=self._plan.channel,
             forward=self._forward,
+            counts=self.counts,
         )
 
     def _hand_on(self, delivery: Delivery, waiting: int) -> Iterator[Captured]:
@@ -193,9 +223,8 @@ class SequenceStream:
                 # Its number is missing then: the pump counts it as lost at the camera.
                 self.counts["incomplete"] += 1
                 continue
+            self._pace.came(now_ns() - max(0, taken.tags.age_ns))
             captured = delivery.take(taken, self._number(taken))
-            self.counts.update(delivery.counts)
-            delivery.counts.clear()
             if captured is not None:
                 yield captured
 

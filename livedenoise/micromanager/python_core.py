@@ -13,6 +13,7 @@ import atexit
 import gc
 import os
 import sys
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -176,6 +177,13 @@ class PythonCore(Core):
             for one in settings
         )
 
+    def remaining(self) -> int:
+        """See ``Core.remaining``; asked several times a frame, so without detours."""
+        try:
+            return int(self._class.getRemainingImageCount(self._alive()))
+        except _ERRORS as error:
+            raise _refused("getRemainingImageCount", (), error) from error
+
     def load_exposure_sequence(self, exposures_ms: list[float]) -> None:
         """See ``Core.load_exposure_sequence``."""
         self.call("loadExposureSequence", self.camera(), exposures_ms)
@@ -277,8 +285,13 @@ def _end_own_core() -> None:
 
 
 def _tags(metadata: Any) -> FrameTags:  # noqa: ANN401 - pymmcore has no types
-    keys = [key for key in metadata.GetKeys() if key in TAGS or key.endswith(CHANNEL)]
-    return parse_tags({key: metadata.GetSingleTag(key).GetValue() for key in keys})
+    get = metadata.GetSingleTag
+    return parse_tags({key: get(key).GetValue() for key in _wanted(metadata.GetKeys())})
+
+
+@lru_cache(maxsize=16)
+def _wanted(keys: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(key for key in keys if key in TAGS or key.endswith(CHANNEL))
 
 
 def _refused(name: str, args: tuple[object, ...], error: Exception) -> CameraError:

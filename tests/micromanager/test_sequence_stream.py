@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 from demo_kit import Slots
+from hypothesis import given
+from hypothesis import strategies as st
 from msgspec import structs
 
-from livedenoise.acquire.micromanager_stream import SequenceStream, StreamPlan
+from livedenoise.acquire.micromanager_stream import Pace, SequenceStream, StreamPlan
 from livedenoise.core.errors import CameraError
 from livedenoise.core.frame import Frame, FrameFlags
 from livedenoise.micromanager.core import (
@@ -253,3 +255,34 @@ def test_the_other_channels_frames_are_waited_for_at_the_end() -> None:
     stream._forward = {1: sender}
     assert [frame.camera_seq for frame in stream.frames(Slots())] == [0, 1, 2]
     assert [frame["camera_seq"] for frame in sender.sent] == [0, 1, 2]
+
+
+def test_a_wait_ends_when_the_next_frame_is_due() -> None:
+    pace = Pace(10_000_000)
+    pace.came(1_000_000_000)
+    assert pace.wait_s(1_002_000_000) == pytest.approx(0.008)
+    # Late by now: asked for again soon.
+    assert pace.wait_s(1_011_000_000) == pytest.approx(0.0005)
+
+
+def test_the_period_is_learnt_and_a_pause_is_not_one() -> None:
+    pace, t_ns = Pace(10_000_000), 0
+    for _ in range(200):
+        t_ns += 12_000_000
+        pace.came(t_ns)
+    t_ns += 3_000_000_000
+    pace.came(t_ns)
+    assert pace.wait_s(t_ns) == pytest.approx(0.012, rel=0.01)
+
+
+@given(
+    period_ns=st.integers(0, 20_000_000_000),
+    steps_ns=st.lists(st.integers(-1_000_000, 30_000_000_000), max_size=20),
+)
+def test_a_wait_is_never_long_nor_nothing(period_ns: int, steps_ns: list[int]) -> None:
+    pace, t_ns = Pace(period_ns), 1_000_000_000
+    for step_ns in steps_ns:
+        t_ns += step_ns
+        pace.came(t_ns)
+        assert 0.0002 <= pace.wait_s(t_ns) <= 0.02
+        assert 0.0002 <= pace.wait_s(t_ns + 50_000_000) <= 0.02
