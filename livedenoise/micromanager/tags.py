@@ -23,6 +23,7 @@ ELAPSED_MS = "ElapsedTime-ms"
 RECEIVED = "TimeReceivedByCore"
 CAMERA = "Camera"
 CHANNEL = "CameraChannelIndex"
+_FORMAT = ("Height", "Width", "ROI-X-start", "ROI-Y-start", "Binning")
 _LABELLED = f"-{CHANNEL}"
 TAGS = (
     "Width", "Height", "PixelType", "ROI-X-start", "ROI-Y-start", "Binning",
@@ -85,10 +86,8 @@ def parse_tags(tags: Mapping[str, object], *, wall_s: Callable[[], float] = time
         If the pixels are of a kind that is not supported (colour, 32 bits).
     """
     get = tags.get
-    shape, dtype, roi_x, roi_y, binning = _format(
-        str(get("PixelType", "GRAY16")),
-        *(str(get(name)) for name in ("Height", "Width", "ROI-X-start", "ROI-Y-start", "Binning")),
-    )
+    told = tuple(str(get(name)) for name in _FORMAT)
+    shape, dtype, roi_x, roi_y, binning = _format(str(get("PixelType", "GRAY16")), told)
     elapsed = _number(get(ELAPSED_MS), -1.0)
     return FrameTags(
         image_number=int(_number(get(IMAGE_NUMBER), -1)),
@@ -105,15 +104,14 @@ def parse_tags(tags: Mapping[str, object], *, wall_s: Callable[[], float] = time
 
 
 @lru_cache(maxsize=64)
-def _format(
-    kind: str, height: str, width: str, roi_x: str, roi_y: str, binning: str
-) -> tuple[tuple[int, int], str, int, int, int]:
+def _format(kind: str, told: tuple[str, ...]) -> tuple[tuple[int, int], str, int, int, int]:
     """Return what stays the same from frame to frame: parsed once, a thousand frames a second."""
     if kind not in _DTYPES:
         raise CameraError(
             f"frames are {kind}, supported are {', '.join(_DTYPES)}",
             "set the camera to a monochrome pixel type of 8 or 16 bits",
         )
+    height, width, roi_x, roi_y, binning = told
     shape = int(_number(height, 0)), int(_number(width, 0))
     corner = int(_number(roi_x, -1)), int(_number(roi_y, -1))
     return shape, _DTYPES[kind], *corner, int(_number(binning, 0))
