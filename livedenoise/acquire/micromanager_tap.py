@@ -20,7 +20,7 @@ from livedenoise.core.camera import WAITS, CameraInfo, Captured, GetSlot, Prepar
 from livedenoise.core.check_facts import Finding
 from livedenoise.core.clock import now_ns
 from livedenoise.core.errors import CameraError
-from livedenoise.core.frame import Frame, FrameFlags, frame_nbytes, max_count
+from livedenoise.core.frame import Frame, FrameFlags, dtype_in_words, frame_nbytes, max_count
 from livedenoise.core.micromanager_config import MicroManagerCameraConfig
 from livedenoise.micromanager.java_core import JavaCore, connect_java
 from livedenoise.micromanager.peeking import Seen
@@ -247,8 +247,9 @@ class MicroManagerTap:
             return
         (height, width), (most_y, most_x) = shape, self._max_shape
         raise CameraError(
-            f"camera {self._config.name}: the live view has {width}x{height} pixels of {dtype}, "
-            f"prepared were at most {most_x}x{most_y} of {prepared_dtype}",
+            f"camera {self._config.name}: the live view has {width}x{height} "
+            f"{dtype_in_words(dtype)} pixels, prepared were at most {most_x}x{most_y} "
+            f"{dtype_in_words(prepared_dtype)} ones",
             f"set camera.sensor_px = [{max(width, most_x)}, {max(height, most_y)}], the largest "
             "frame there will be, or start again with the largest one",
         )

@@ -19,7 +19,13 @@ import numpy as np
 from msgspec import Meta
 
 from livedenoise.core.errors import WireError
-from livedenoise.core.frame import SUPPORTED_DTYPES, Frame, FrameHeader, frame_nbytes
+from livedenoise.core.frame import (
+    SUPPORTED_DTYPES,
+    Frame,
+    FrameHeader,
+    dtype_in_words,
+    frame_nbytes,
+)
 from livedenoise.core.status import StatusSnapshot
 
 FRAMES_VERSION = 1
@@ -209,7 +215,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
         """Return why a frame of these facts is not taken, before its pixels are looked at."""
         if facts.dtype != self.dtype:
             return RefusedError(
-                "dtype", f"{_bits(facts.dtype)} pixels, {_bits(self.dtype)} ones are taken"
+                "dtype",
+                f"{dtype_in_words(facts.dtype)} pixels, {dtype_in_words(self.dtype)} ones are taken",
             )
         if facts.height > self.height or facts.width > self.width:
             return RefusedError(
@@ -258,8 +265,3 @@ def decode_snapshot(data: bytes | memoryview) -> StatusSnapshot:
         return _snapshots.decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise RefusedError("malformed", f"not a snapshot: {error}") from error
-
-
-def _bits(dtype: str) -> str:
-    """Return the kind of pixels in words; what a stranger wrote is only quoted."""
-    return {"|u1": "8-bit", "<u2": "16-bit"}.get(dtype, repr(dtype[:20]))

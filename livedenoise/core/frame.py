@@ -99,6 +99,11 @@ def frame_nbytes(shape: tuple[int, ...], dtype: str) -> int:
     return prod(shape) * np.dtype(dtype).itemsize
 
 
+def dtype_in_words(dtype: str) -> str:
+    """Return what people call a pixel type; of what a stranger wrote, the beginning, quoted."""
+    return {"|u1": "8-bit", "<u2": "16-bit", "<f4": "float32"}.get(dtype, repr(dtype[:20]))
+
+
 def max_count(bit_depth: int) -> int:
     """Return the highest camera count of a bit depth (65535 for 16)."""
     return (1 << bit_depth) - 1

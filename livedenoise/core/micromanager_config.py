@@ -70,7 +70,9 @@ class MicroManagerCameraConfig(CameraBase):
         default=None, ge=1, description="of each frame; default: as Micro-Manager has it"
     )
     rate_hz: Positive | None = Field(
-        default=None, description="frames per second to expect; default: measured at the start"
+        default=None,
+        description="frames per second to expect; default: measured at the start by 8 exposures, "
+        "behind the shutter if it is automatic",
     )
     roi: tuple[int, int, int, int] | None = Field(
         default=None, description="x, y, width, height in unbinned pixels; default: as it is"

@@ -22,6 +22,7 @@ from livedenoise.bus.doors import check_doors, share_endpoint
 from livedenoise.bus.endpoints import Endpoints, remove_stale_endpoints
 from livedenoise.bus.publish import MetricsPublisher
 from livedenoise.bus.segment import remove_stale
+from livedenoise.core.camera import WAITS
 from livedenoise.core.clock import now_ns
 from livedenoise.core.config import Config
 from livedenoise.core.errors import (
@@ -305,6 +306,7 @@ class Daemon:
             for line in self._lines.values()
         ]
         self._note_unreadable(results)
+        self._note_silent()
         firsts = (stages.first("denoise", name, "first_denoised_ns") for name in self._lines)
         first_ns = [first for first in firsts if first]
         summary = run_summary(
@@ -319,6 +321,13 @@ class Daemon:
             incidents=self._outcome.incidents,
         )
         return self._written(summary)
+
+    def _note_silent(self) -> None:
+        """Say which camera waited in vain: a run without frames is no error of its own."""
+        for line in self._lines.values():
+            waits = line.facts is not None and WAITS in line.facts.info.capabilities
+            if waits and not line.raw_totals().captured:
+                self._outcome.note(f"{line.name}: no frame came; nobody sent one, or live was off")
 
     def _note_unreadable(self, results: list[StreamResult]) -> None:
         for result in results:
