@@ -214,10 +214,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     def refusal(self, facts: SentFrame) -> RefusedError | None:
         """Return why a frame of these facts is not taken, before its pixels are looked at."""
         if facts.dtype != self.dtype:
-            return RefusedError(
-                "dtype",
-                f"{dtype_in_words(facts.dtype)} pixels, {dtype_in_words(self.dtype)} ones are taken",
-            )
+            found, taken = dtype_in_words(facts.dtype), dtype_in_words(self.dtype)
+            return RefusedError("dtype", f"{found} pixels, {taken} ones are taken")
         if facts.height > self.height or facts.width > self.width:
             return RefusedError(
                 "too_large",

@@ -277,6 +277,9 @@ def _end_own_core() -> None:
         if core.isSequenceRunning():
             core.stopSequenceAcquisition()
         stop_headless()
+        # pycromanager hangs methods on the core that hold the core: it would never be freed.
+        vars(core).clear()
+        del core
     if hasattr(Engine, "singleton"):
         # It stays bound to the old core, and the next acquisition would fail and hang.
         del Engine.singleton

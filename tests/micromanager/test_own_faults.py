@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 import time
@@ -9,6 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import pymmcore
 import pytest
 from demo_kit import FAST, Slots, core_of, demo_camera, streaming, take
 from waiting import wait_until
@@ -234,3 +236,17 @@ def test_the_time_of_a_frame_is_when_the_core_had_it() -> None:
     by_us = [b - a for a, b in pairwise(times)]
     by_camera = [b.t_camera_ns - a.t_camera_ns for a, b in pairwise(taken)]
     assert sum(by_us) == pytest.approx(sum(by_camera), abs=20_000_000)
+
+
+def test_a_closed_camera_frees_its_core_and_its_buffer() -> None:
+    """Pycromanager's methods on the core hold the core: without care each one stays for ever."""
+
+    def cores() -> int:
+        gc.collect()
+        return sum(isinstance(one, pymmcore.CMMCore) for one in gc.get_objects())
+
+    before = cores()
+    with streaming(demo_camera()) as (camera, _):
+        take(camera, 1)
+        assert cores() == before + 1
+    assert cores() == before
