@@ -10,7 +10,8 @@ runs is neither stopped nor changed.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Protocol, runtime_checkable
 
 import msgspec
 
@@ -22,6 +23,20 @@ from livedenoise.core.check_facts import Finding
 from livedenoise.core.config import CameraConfig, MicroManagerCameraConfig
 from livedenoise.core.errors import LiveDenoiseError
 from livedenoise.supervise.stage import Pulse
+
+
+@runtime_checkable
+class TellsRefused(Protocol):
+    """A camera that can be described in the state in which it refused to open.
+
+    ``on_refused`` is called before anything is undone; ``findings`` may be asked then.
+    """
+
+    on_refused: Callable[[], None]
+
+    def findings(self) -> tuple[Finding, ...]:
+        """Return what there is to say."""
+        ...
 
 
 class Refusal(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,7 +63,8 @@ def inspect_camera(camera: Camera, config: CameraConfig, n_frames: int | None) -
     ----------
     camera : Camera
         Not yet open. One with ``findings() -> tuple[Finding, ...]`` is asked for them once it was
-        prepared, or refused to be: then they tell the state a run would have.
+        prepared, or refused to be: then they tell the state a run would have. One with
+        ``on_refused`` as well (``TellsRefused``) is asked while it refuses to open.
     config : CameraConfig
         Its section.
     n_frames : int or None
@@ -63,10 +79,13 @@ def inspect_camera(camera: Camera, config: CameraConfig, n_frames: int | None) -
 
 
 def _look(camera: Camera, config: CameraConfig, n_frames: int | None) -> Inspected:
+    told: list[Finding] = []
+    if isinstance(camera, TellsRefused):
+        camera.on_refused = lambda: told.extend(_findings(camera))
     try:
         info = camera.open()
     except LiveDenoiseError as error:
-        return Inspected(refusal=_refusal(error), findings=_unopened(config))
+        return Inspected(refusal=_refusal(error), findings=tuple(told) or _unopened(config))
     try:
         prepared = camera.prepare(stream_request(config, n_frames))
     except LiveDenoiseError as error:

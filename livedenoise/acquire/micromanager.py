@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
-from livedenoise.acquire.micromanager_events import EventStream
+from livedenoise.acquire.micromanager_events import EventStream, check_events
 from livedenoise.acquire.micromanager_stream import SequenceStream, StreamPlan
 from livedenoise.acquire.pacing import do_nothing
 from livedenoise.client import FrameSender
@@ -23,7 +23,7 @@ from livedenoise.core.errors import CameraError
 from livedenoise.core.frame import frame_nbytes
 from livedenoise.core.micromanager_config import MicroManagerCameraConfig
 from livedenoise.micromanager.changes import Changes
-from livedenoise.micromanager.core import Core
+from livedenoise.micromanager.core import Core, CoreGoneError
 from livedenoise.micromanager.rate import measured_period_ns
 from livedenoise.micromanager.setup import (
     Format,
@@ -37,6 +37,10 @@ _MEASURED_BELOW_US = 100_000
 """Longer exposures are the period, near enough; no sample is lit to find out."""
 
 _FORWARD_READY_S = 2.0
+_RATE_NOT_KNOWN = (
+    "the frame rate was not measured: without an automatic shutter that would light the sample; "
+    "camera.rate_hz says what to expect"
+)
 
 
 class MicroManagerCamera:
@@ -59,6 +63,7 @@ class MicroManagerCamera:
         self._journal: Path | None = None
         self._core: Core | None = None
         self._changes: Changes | None = None
+        self._label = ""
         self._sensor = (0, 0)
         self._plan: StreamPlan | None = None
         self._request: StreamRequest | None = None
@@ -91,11 +96,13 @@ class MicroManagerCamera:
             changes = Changes(core, self._journal)
             self._changes = changes
             self._require_idle(core, changes)
-            label = choose_camera(core, changes, config)
+            choose_camera(core, changes, config)
+            changes.note_format()
             apply_settings(core, changes, config)
-            self._sensor = full_sensor(core, changes, label)
+            self._label = self._camera_still(core)
+            self._sensor = full_sensor(core, changes, self._label)
             self._forward(core)
-            info = self._info(core, label)
+            info = self._info(core, self._label)
             undo.pop_all()
         return info
 
@@ -112,9 +119,12 @@ class MicroManagerCamera:
         self._plan, self._request, self._stream = None, None, None
         _check(self._config.name, request)
         form = apply_request(core, changes, self._config, request, self._sensor)
+        if request.events:
+            check_events(core, self._config.name, request.events)
         if self._config.buffer_mb is not None:
             changes.set_buffer_mb(self._config.buffer_mb)
         period_ns = self._period_ns(core, request, form)
+        notes = form.notes if period_ns else (*form.notes, _RATE_NOT_KNOWN)
         capacity = _capacity(core, form)
         self._request = request
         self._plan = StreamPlan(
@@ -125,6 +135,7 @@ class MicroManagerCamera:
             n_frames=request.n_frames,
             channel=self._config.channel,
             n_channels=core.channels(),
+            rate_hz=request.rate_hz,
         )
         return Prepared(
             shape=form.shape,
@@ -137,7 +148,7 @@ class MicroManagerCamera:
             binning=form.binning,
             buffer_frames=capacity,
             n_frames=request.n_frames,
-            notes=form.notes,
+            notes=notes,
         )
 
     def start(self) -> None:
@@ -146,12 +157,14 @@ class MicroManagerCamera:
         Raises
         ------
         CameraError
-            If the camera is not prepared, or does not start.
+            If the camera is not prepared, does not start, or somebody else has it by now.
         """
-        core, _ = self._need("start")
+        core, changes = self._need("start")
         if self._plan is None or self._request is None:
             raise self._out_of_order("start", "prepare")
         self._finish_stream()
+        self._require_idle(core, changes)
+        self._camera_still(core)
         for sender in self._senders.values():
             # Its frames are counted as lost at its own camera if nobody is there by then.
             sender.wait_ready(_FORWARD_READY_S)
@@ -194,24 +207,24 @@ class MicroManagerCamera:
         changes, self._changes = self._changes, None
         senders, self._senders = self._senders, {}
         stream, self._stream = self._stream, None
-        self._plan, self._request = None, None
+        self._plan, self._request, self._label = None, None, ""
         with ExitStack() as steps:
             if core is not None:
                 steps.callback(core.close)
-            if changes is not None:
-                steps.callback(changes.restore)
+            if core is not None and changes is not None:
+                steps.callback(_leave, core, changes, stream)
             for sender in senders.values():
                 steps.callback(sender.close)
-            if stream is not None:
-                steps.callback(stream.finish)
 
     def counters(self) -> dict[str, int]:
         """Return what happened beside the frames, by name.
 
-        ``left_in_buffer`` frames were exposed and not taken when the stream was stopped;
-        ``forwarded``, ``not_forwarded`` and ``channel_not_taken`` are frames of other channels;
-        ``changed_under_us`` new regions or binnings, ``incomplete`` frames lost to such a change,
-        ``renumbered`` new counts of the core.
+        ``left_in_buffer`` frames were exposed and not taken when the stream was stopped,
+        ``gone_from_buffer`` ones when somebody changed the region; ``rate_differs`` is 1 when
+        frames do not come at ``rate_hz``; ``forwarded``, ``not_forwarded`` and
+        ``channel_not_taken`` are frames of other channels; ``changed_under_us`` new regions or
+        binnings, ``incomplete`` frames lost to such a change, ``renumbered`` new counts of the
+        core.
         """
         return {} if self._stream is None else dict(self._stream.counts)
 
@@ -238,21 +251,38 @@ class MicroManagerCamera:
                 f"camera {config.name}: no hardware configuration is named",
                 'set camera.config_file = "....cfg", the file Micro-Manager is started with',
             )
-        file = config.config_file
-        found = file if file.is_absolute() or file.exists() else app / file
-        return start_python(app, found, buffer_mb=config.buffer_mb or DEFAULT_BUFFER_MB)
+        # A file beside the configuration was found when that was read.
+        return start_python(
+            app, app / config.config_file, buffer_mb=config.buffer_mb or DEFAULT_BUFFER_MB
+        )
 
     def _require_idle(self, core: Core, changes: Changes) -> None:
         if not core.running():
             return
         if changes.inherited:
             # Our own predecessor's: it was killed, and its frames wait for nobody.
-            core.long_call("stopSequenceAcquisition", limit_s=15.0)
+            limit_s = 5.0 + 1.2e-3 * core.exposure_ms()
+            core.long_call("stopSequenceAcquisition", limit_s=limit_s)
+            changes.inherited = False
             return
         raise CameraError(
             f"camera {self._config.name}: Micro-Manager runs a live view or a sequence",
             'stop it there, or watch it with camera.mode = "tap"',
         )
+
+    def _camera_still(self, core: Core) -> str:
+        """Return the core's camera; an error when it is not the one this section means.
+
+        A preset may choose another one, and so may somebody at the window.
+        """
+        wanted = self._label or self._config.device
+        found = core.camera()
+        if wanted and found != wanted:
+            raise CameraError(
+                f"camera {self._config.name}: the core's camera is {found}, {wanted} is meant",
+                "set camera.device to it, or take the preset that changes it out of camera.presets",
+            )
+        return found
 
     def _forward(self, core: Core) -> None:
         n_channels = core.channels()
@@ -269,6 +299,8 @@ class MicroManagerCamera:
         config = self._config
         library = core.text("getDeviceLibrary", label)
         notes = [f"{label} ({library}) through Micro-Manager, {config.backend} backend"]
+        if config.backend == "java" and config.config_file is not None:
+            notes.append(f"{config.config_file.name} is not loaded: Micro-Manager has its own")
         if config.channel >= core.channels():
             raise CameraError(
                 f"camera {config.name}: channel = {config.channel}, {label} has "
@@ -288,13 +320,15 @@ class MicroManagerCamera:
         )
 
     def _period_ns(self, core: Core, request: StreamRequest, form: Format) -> int:
+        """Return the time from frame to frame to expect, 0 when it is not known."""
         if request.rate_hz:
             return round(1e9 / request.rate_hz)
         if request.events:
             return 1000 * max(event.exposure_us for event in request.events)
         if form.exposure_us >= _MEASURED_BELOW_US:
             return 1000 * form.exposure_us
-        return measured_period_ns(core, form.exposure_us)
+        _, changes = self._need("prepare")
+        return measured_period_ns(core, changes, form.exposure_us)
 
     def _max_shape(self, form: Format) -> tuple[int, int]:
         if self._config.backend == "python":
@@ -319,6 +353,23 @@ class MicroManagerCamera:
             f"camera {self._config.name}: {step} before {missing}",
             "the order is open, prepare, start, frames, stop, close",
         )
+
+
+def _leave(core: Core, changes: Changes, stream: SequenceStream | EventStream | None) -> None:
+    """Stop the camera and put back what was changed; with one more try where nobody answered."""
+    try:
+        _stop_and_restore(changes, stream)
+    except CoreGoneError:
+        # One slow answer gave the connection up; Micro-Manager itself may be well.
+        core.reconnect()
+        _stop_and_restore(changes, stream)
+
+
+def _stop_and_restore(changes: Changes, stream: SequenceStream | EventStream | None) -> None:
+    with ExitStack() as steps:
+        steps.callback(changes.restore)
+        if stream is not None:
+            stream.finish()
 
 
 def _capacity(core: Core, form: Format) -> int:

@@ -6,7 +6,6 @@ are got from the core.
 
 from __future__ import annotations
 
-import threading
 from collections import Counter
 from collections.abc import Callable
 
@@ -34,8 +33,9 @@ class Delivery:
         What the camera was set to.
     room_s : callable
         How long the core's buffer can still take frames that are not popped, seconds.
-    stopped : threading.Event
-        Ends a wait for a slot.
+    channel : int or None
+        Which frames are ours; None when there is one camera only: all are, whatever their tags
+        say (a multi-camera device leaves its tag on the cameras it used).
     counts : Counter
         Frames of other channels are added, by what became of them.
 
@@ -45,6 +45,8 @@ class Delivery:
         Changes with the camera's region or binning.
     delivered : int
         Frames of our own channel handed on, pixels or not.
+    after_gap : bool
+        Whether frames that nobody can count are missing before the next one.
     """
 
     def __init__(
@@ -53,40 +55,46 @@ class Delivery:
         *,
         get_slot: GetSlot,
         room_s: Callable[[], float],
-        stopped: threading.Event,
-        channel: int,
+        channel: int | None,
         forward: dict[int, FrameSender],
         counts: Counter[str],
     ) -> None:
         self.form = form
         self.delivered = 0
+        self.after_gap = False
         self._counts = counts
         self._get_slot = get_slot
         self._room_s = room_s
-        self._stopped = stopped
         self._channel = channel
         self._forward = forward
         self._taken_before = True
 
     def take(self, taken: Taken, number: int, event: Event | None = None) -> Captured | None:
-        """Hand a frame on; None when there is nothing to yield: another channel's, or a stop.
+        """Hand a frame on; None when it is another channel's.
 
         ``number`` is the camera's, from 0, in which a gap means lost frames.
         """
         tags = taken.tags
         t_host_ns = now_ns() - max(0, tags.age_ns)
-        if tags.channel != self._channel:
+        if self._channel is not None and tags.channel != self._channel:
             self._send_on(taken, number)
             return None
         slot = self._wait_for_slot(taken)
-        if slot is None and self._stopped.is_set():
-            return None
-        saturated = False
+        flags = FrameFlags.AFTER_GAP if self.after_gap else FrameFlags.NONE
         if slot is not None:
             np.copyto(slot, taken.pixels)
-            saturated = int(slot.max()) >= max_count(self.form.bit_depth)
+            if int(slot.max()) >= max_count(self.form.bit_depth):
+                flags |= FrameFlags.SATURATED
         self.delivered += 1
-        return self._captured(tags, number, t_host_ns, event, found=(slot is not None, saturated))
+        self.after_gap = False
+        return self._captured(
+            tags,
+            number,
+            t_host_ns,
+            event,
+            flags=flags,
+            discarded="" if slot is not None else RING_FULL,
+        )
 
     def _captured(
         self,
@@ -95,34 +103,41 @@ class Delivery:
         t_host_ns: int,
         event: Event | None,
         *,
-        found: tuple[bool, bool],
+        flags: FrameFlags,
+        discarded: str,
     ) -> Captured:
-        in_slot, saturated = found
-        form = self.form
-        binning = tags.binning or form.binning
+        roi_x, roi_y, binning = self._place(tags)
         return Captured(
             camera_seq=number,
             t_host_ns=t_host_ns,
             t_camera_ns=max(0, tags.elapsed_ns),
             shape=tags.shape,
             dtype=tags.dtype,
-            exposure_us=form.exposure_us if event is None else event.exposure_us,
-            roi_x=form.roi[0] if tags.roi_x < 0 else tags.roi_x * binning,
-            roi_y=form.roi[1] if tags.roi_y < 0 else tags.roi_y * binning,
+            exposure_us=self.form.exposure_us if event is None else event.exposure_us,
+            roi_x=roi_x,
+            roi_y=roi_y,
             binning=binning,
-            channel=tags.channel,
+            channel=self._channel or 0,
             event=-1 if event is None else event.index,
             role="" if event is None else event.role,
-            flags=int(FrameFlags.SATURATED) if saturated else 0,
-            discarded="" if in_slot else RING_FULL,
+            flags=int(flags),
+            discarded=discarded,
         )
 
+    def _place(self, tags: FrameTags) -> tuple[int, int, int]:
+        """Return the corner of the region in unbinned pixels, and the binning."""
+        form = self.form
+        binning = tags.binning or form.binning
+        roi_x = form.roi[0] if tags.roi_x < 0 else tags.roi_x * binning
+        roi_y = form.roi[1] if tags.roi_y < 0 else tags.roi_y * binning
+        return roi_x, roi_y, binning
+
     def _wait_for_slot(self, taken: Taken) -> Frame | None:
-        """Return a slot; None on a stop, or when the core's own buffer is about to be full."""
+        """Return a slot; None when the core's own buffer is about to be full, or time is over."""
         left_s, shape = -1.0, taken.tags.shape
         while True:
             slot = self._get_slot(shape, taken.tags.dtype, _SLICE_S if left_s else 0.0)
-            if slot is not None or self._stopped.is_set():
+            if slot is not None:
                 return slot
             room_s = self._room_s()
             left_s = room_s if left_s < 0 else min(room_s, left_s - _SLICE_S)
@@ -134,15 +149,16 @@ class Delivery:
         if sender is None:
             self._counts["channel_not_taken"] += 1
             return
-        form, tags = self.form, taken.tags
+        tags = taken.tags
+        roi_x, roi_y, binning = self._place(tags)
         sent = sender.send(
             taken.pixels,
-            exposure_us=form.exposure_us,
+            exposure_us=self.form.exposure_us,
             camera_seq=number,
             t_camera_ns=max(0, tags.elapsed_ns),
-            roi_x=max(0, tags.roi_x),
-            roi_y=max(0, tags.roi_y),
-            binning=tags.binning or form.binning,
+            roi_x=roi_x,
+            roi_y=roi_y,
+            binning=binning,
             channel=tags.channel,
             # One that takes nothing is not waited for again: our own frames are due meanwhile.
             timeout_s=_FORWARD_S if self._taken_before else 0.0,

@@ -1,38 +1,38 @@
 """Frames out of a running sequence of Micro-Manager's core: pop, number, hand on.
 
-Knows: how a sequence is started, emptied, ended, and why it may end by itself. Must not know: how
-the camera was set up.
+Knows: how a sequence is emptied, and why it may end by itself. Must not know: how the camera was
+set up, how a sequence is started and stopped (``micromanager_control``).
 
 Data are taken as MMCore's authors advise: a sequence that stops on overflow, and one reader that
 pops. So nothing is overwritten; when the buffer is full the camera stops, what is in the buffer is
-delivered, and then the error is raised.
+delivered, and then the error is raised. What waits in the buffer when a stop comes is delivered as
+well, for a second.
 """
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 
 import msgspec
 
+from livedenoise.acquire.micromanager_control import Pace, SequenceControl, seconds_until
 from livedenoise.acquire.micromanager_delivery import Delivery
 from livedenoise.client import FrameSender
 from livedenoise.core.camera import Captured, GetSlot
 from livedenoise.core.clock import now_ns
 from livedenoise.core.errors import CameraError
-from livedenoise.micromanager.core import Core, IncompleteFrameError, Taken
+from livedenoise.micromanager.core import Core, IncompleteFrameError, NoFrameError, Taken
 from livedenoise.micromanager.setup import Format, binning_now, format_now
 
 _ENDLESS = 2**31 - 1
 _LOOK_NS = 50_000_000
 """How often an empty buffer makes us ask whether the sequence still runs."""
 _MOST_ROOM_S = 10.0
-_LEAST_WAIT_S = 0.0002
-_LATE_S = 0.002
-"""A frame that is late is asked for again this soon at the latest."""
-_MOST_WAIT_S = 0.02
+_DRAIN_NS = 1_000_000_000
+_PACE_FRAMES = 50
+_PACE_SHARE = 0.2
 
 
 class StreamPlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,80 +45,29 @@ class StreamPlan(msgspec.Struct, frozen=True, kw_only=True):
     n_frames: int | None
     channel: int = 0
     n_channels: int = 1
+    rate_hz: float | None = None
+
+    @property
+    def only_channel(self) -> int | None:
+        """Return which frames are ours; None when there is one camera: all of them."""
+        return self.channel if self.n_channels > 1 else None
 
 
-class SequenceEnd:
-    """Stops a sequence without holding anybody up.
-
-    The core comes back when the exposure in progress has ended: up to many seconds.
-    """
-
-    def __init__(self, core: Core, name: str, exposure_us: int) -> None:
-        self._core = core
-        self._name = name
-        self._limit_s = 5.0 + 1.2e-6 * exposure_us
-        self._thread: threading.Thread | None = None
-        self._error: CameraError | None = None
-        self.left_in_buffer = 0
-        """Frames that were exposed and not taken."""
-
-    def begin(self) -> None:
-        """Stop the sequence: idempotent, from any thread, returns at once."""
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._stop, name="mm-stop", daemon=True)
-            self._thread.start()
-
-    def finish(self) -> None:
-        """Wait until the camera has stopped.
-
-        Raises
-        ------
-        CameraError
-            If it does not, or refuses.
-        """
-        self.begin()
-        if self._thread is not None:
-            self._thread.join(self._limit_s)
-            if self._thread.is_alive():
-                raise CameraError(
-                    f"camera {self._name}: it did not stop within {self._limit_s:.0f} s",
-                    "switch it off and on; Micro-Manager must be restarted as well",
-                )
-        if self._error is not None:
-            raise self._error
-
-    def _stop(self) -> None:
-        try:
-            self._core.long_call("stopSequenceAcquisition", limit_s=self._limit_s)
-            self.left_in_buffer = self._core.remaining()
-        except CameraError as error:
-            # Raised by ``finish``, in the thread of whoever closes the camera.
-            self._error = error
+def overflow(plan: StreamPlan, delivered: int) -> CameraError:
+    """Return the error of a buffer that was full."""
+    return CameraError(
+        f"camera {plan.name}: Micro-Manager's buffer of {plan.capacity} frames was full "
+        f"after {delivered} frames, the camera stopped",
+        "raise camera.buffer_mb, lower the rate or the region; see what was busy",
+    )
 
 
-class Pace:
-    """How long to sleep until the next frame may be there. Pure.
-
-    A core does not tell when a frame comes: it must be asked. On some machines a sleep costs more
-    processor time than a frame does, so one that ends when the frame is due is better than many.
-    """
-
-    def __init__(self, period_ns: int) -> None:
-        self._period_ns = float(period_ns)
-        self._last_ns = 0
-
-    def came(self, t_ns: int) -> None:
-        """Take note of a frame that the core had at ``t_ns``."""
-        interval_ns = t_ns - self._last_ns
-        if self._last_ns and 0 < interval_ns < 4 * self._period_ns:
-            self._period_ns += (interval_ns - self._period_ns) / 16
-        self._last_ns = t_ns
-
-    def wait_s(self, t_ns: int) -> float:
-        """Return the seconds to sleep, from ``t_ns``, when nothing waits."""
-        late_s = min(_LATE_S, max(_LEAST_WAIT_S, self._period_ns * 1e-9 / 20))
-        due_s = (self._last_ns + self._period_ns - t_ns) * 1e-9
-        return min(_MOST_WAIT_S, due_s) if due_s > late_s else late_s
+def room_s(core: Core, plan: StreamPlan) -> float:
+    """Return for how long the core can take frames that nobody pops, with a reserve, seconds."""
+    free = int(core.number("getBufferFreeCapacity"))
+    reserve = max(1, plan.capacity // 8)
+    period_s = max(plan.period_ns, 1000 * plan.form.exposure_us, 100_000) * 1e-9
+    return min(_MOST_ROOM_S, max(0, free - reserve) * period_s / plan.n_channels)
 
 
 class SequenceStream:
@@ -149,10 +98,11 @@ class SequenceStream:
         self._plan = plan
         self._forward = forward
         self._on_idle = on_idle
-        self._stopped = threading.Event()
-        self._end = SequenceEnd(core, plan.name, plan.form.exposure_us)
+        self._control = SequenceControl(core, plan.name, plan.form.exposure_us)
         self._pace = Pace(plan.period_ns)
         self._looked_ns = 0
+        self._drain_ns = 0
+        self._waiting = 0
         self._base: dict[int, int] = {}
         self._last: dict[int, int] = {}
         self._tagged = core.cheap_tags or plan.n_channels > 1
@@ -160,7 +110,7 @@ class SequenceStream:
     def start(self) -> None:
         """Start the camera."""
         n_frames = self._plan.n_frames
-        self._begin(_ENDLESS if n_frames is None else n_frames)
+        self._control.begin(_ENDLESS if n_frames is None else n_frames)
 
     def frames(self, get_slot: GetSlot) -> Iterator[Captured]:
         """Yield every frame until stopped, exhausted, or the sequence ends by itself.
@@ -172,19 +122,24 @@ class SequenceStream:
             without a reason.
         """
         delivery = self._delivery(get_slot)
-        while not self._stopped.is_set():
-            waiting = self._core.remaining()
-            if waiting:
-                yield from self._hand_on(delivery, waiting)
-            elif self._ended(delivery):
-                return
-            else:
-                time.sleep(self._pace.wait_s(now_ns()))
+        try:
+            while not self._control.stopped.is_set():
+                if self._look(delivery):
+                    yield from self._hand_on(delivery)
+                elif self._ended(delivery):
+                    break
+                else:
+                    time.sleep(self._pace.wait_s(now_ns()))
+            yield from self._drain(delivery)
+        except CameraError:
+            if not self._control.stopped.is_set():
+                raise
+            # A call that a stop came in between of: whoever closes the camera asks again.
+        self._judge_pace(delivery)
 
     def stop(self) -> None:
         """End the stream: idempotent, from any thread. ``finish`` waits for the camera."""
-        self._stopped.set()
-        self._end.begin()
+        self._control.stop()
 
     def finish(self) -> None:
         """Wait until the camera has stopped.
@@ -194,39 +149,65 @@ class SequenceStream:
         CameraError
             If it does not, or refuses.
         """
-        self.stop()
-        self._end.finish()
-        self.counts["left_in_buffer"] = self._end.left_in_buffer
+        self._control.finish()
 
-    def _begin(self, n_frames: int) -> None:
-        self._base = {channel: last + 1 for channel, last in self._last.items()}
-        self._core.call("startSequenceAcquisition", n_frames, 0.0, True)
+    def _drain(self, delivery: Delivery) -> Iterator[Captured]:
+        """Yield what was exposed before a stop and waits; what is left then is counted."""
+        if not self._control.stopped.is_set() or self._enough(delivery):
+            return
+        self._drain_ns = now_ns() + _DRAIN_NS
+        if not self._control.wait(seconds_until(self._drain_ns)):
+            # It still exposes, for more than a second: what waits is a frame of that.
+            return
+        while self._look(delivery) and now_ns() < self._drain_ns:
+            yield from self._hand_on(delivery)
+        self.counts["left_in_buffer"] = self._core.remaining()
 
     def _delivery(self, get_slot: GetSlot) -> Delivery:
         return Delivery(
             self._plan.form,
             get_slot=get_slot,
             room_s=self._room_s,
-            stopped=self._stopped,
-            channel=self._plan.channel,
+            channel=self._plan.only_channel,
             forward=self._forward,
             counts=self.counts,
         )
 
-    def _hand_on(self, delivery: Delivery, waiting: int) -> Iterator[Captured]:
-        for _ in range(waiting):
-            if self._stopped.is_set() or self._enough(delivery):
+    def _look(self, delivery: Delivery) -> int:
+        """Return how many frames wait; fewer than were known to wait are lost ones."""
+        waiting = self._core.remaining()
+        if waiting < self._waiting:
+            # The buffer was emptied under us: a new region, or a new start, does that.
+            self._lost(delivery, self._waiting - waiting)
+        self._waiting = waiting
+        return waiting
+
+    def _hand_on(self, delivery: Delivery) -> Iterator[Captured]:
+        for _ in range(self._waiting):
+            if self._enough(delivery):
                 return
+            self._waiting -= 1
             try:
                 taken = self._core.pop(tags=self._tagged)
             except IncompleteFrameError:
                 # Its number is missing then: the pump counts it as lost at the camera.
                 self.counts["incomplete"] += 1
                 continue
+            except NoFrameError:
+                self._lost(delivery, self._waiting + 1)
+                self._waiting = 0
+                return
             self._pace.came(now_ns() - max(0, taken.tags.age_ns))
             captured = delivery.take(taken, self._number(taken))
             if captured is not None:
                 yield captured
+
+    def _lost(self, delivery: Delivery, count: int) -> None:
+        """Leave a gap for frames that waited and are gone."""
+        channel = self._plan.only_channel or 0
+        self._last[channel] = self._last.get(channel, -1) + count
+        self.counts["gone_from_buffer"] += count
+        delivery.after_gap = True
 
     def _enough(self, delivery: Delivery) -> bool:
         """Return whether every frame asked for came; other channels' may still be due."""
@@ -235,7 +216,8 @@ class SequenceStream:
 
     def _number(self, taken: Taken) -> int:
         """Return the camera's number of a frame: on from the last one after a new start."""
-        channel, told = taken.tags.channel, taken.tags.image_number
+        told = taken.tags.image_number
+        channel = 0 if self._plan.only_channel is None else taken.tags.channel
         last = self._last.get(channel, -1)
         number = last + 1 if told < 0 else self._base.get(channel, 0) + told
         if number <= last:
@@ -247,13 +229,10 @@ class SequenceStream:
         return number
 
     def _room_s(self) -> float:
-        """Return for how long the core can take frames that nobody pops, with a reserve."""
-        if self._stopped.is_set():
-            return 0.0
-        free = int(self._core.number("getBufferFreeCapacity"))
-        reserve = max(1, self._plan.capacity // 8)
-        period_s = max(self._plan.period_ns, 1000 * self._plan.form.exposure_us, 100_000) * 1e-9
-        return min(_MOST_ROOM_S, max(0, free - reserve) * period_s / self._plan.n_channels)
+        if self._control.stopped.is_set():
+            return seconds_until(self._drain_ns) if self._drain_ns else 0.1
+        self._waiting = max(self._waiting, self._core.remaining())
+        return room_s(self._core, self._plan)
 
     def _ended(self, delivery: Delivery) -> bool:
         """Return whether nothing more comes; starts again where the region was changed."""
@@ -263,23 +242,20 @@ class SequenceStream:
             return False
         self._looked_ns = now_ns()
         self._on_idle()
-        if self._core.running() or self._core.remaining() or self._stopped.is_set():
+        if self._control.running() or self._look(delivery):
             return False
         n_frames = self._plan.n_frames
         if n_frames is not None and delivery.delivered >= n_frames:
             return True
-        self._go_on(delivery)
+        if not self._control.stopped.is_set():
+            self._go_on(delivery)
         return False
 
     def _go_on(self, delivery: Delivery) -> None:
         """Start again after somebody changed region or binning, which ends a sequence silently."""
         core, name, before = self._core, self._plan.name, delivery.form
         if core.overflowed():
-            raise CameraError(
-                f"camera {name}: Micro-Manager's buffer of {self._plan.capacity} frames was full "
-                f"after {delivery.delivered} frames, the camera stopped",
-                "raise camera.buffer_mb, lower the rate or the region; see what was busy",
-            )
+            raise overflow(self._plan, delivery.delivered)
         now = format_now(core, binning_now(core, core.camera()))
         if msgspec.structs.replace(now, notes=()) == msgspec.structs.replace(before, notes=()):
             raise CameraError(
@@ -287,6 +263,17 @@ class SequenceStream:
                 "see the camera in Micro-Manager's own window; its log names errors of the adapter",
             )
         delivery.form = now
+        # The last exposure before the change, and what waited then, can be missing.
+        delivery.after_gap = True
         self.counts["changed_under_us"] += 1
+        self._base = {channel: last + 1 for channel, last in self._last.items()}
         n_frames = self._plan.n_frames
-        self._begin(_ENDLESS if n_frames is None else n_frames - delivery.delivered)
+        self._control.begin(_ENDLESS if n_frames is None else n_frames - delivery.delivered)
+
+    def _judge_pace(self, delivery: Delivery) -> None:
+        """Take note of a rate that is not the one configured: more light than was meant."""
+        rate_hz = self._plan.rate_hz
+        if not rate_hz or delivery.delivered < _PACE_FRAMES or not self._pace.period_ns:
+            return
+        found_hz = 1e9 / self._pace.period_ns
+        self.counts["rate_differs"] = int(abs(found_hz - rate_hz) > _PACE_SHARE * rate_hz)

@@ -177,7 +177,10 @@ class Camera(Protocol):
         """
 
     def stop(self) -> None:
-        """End the stream: idempotent, from any thread, within 2 s even during a long exposure."""
+        """End the stream: idempotent, from any thread, within 2 s even during a long exposure.
+
+        ``frames`` may still yield what was exposed before.
+        """
 
     def close(self) -> None:
         """Release the camera and restore what was changed. Idempotent."""

@@ -106,6 +106,29 @@ class Changes:
             self._note("buffer_mb", (), str(now))
             self._core.call("setCircularBufferMemoryFootprint", buffer_mb)
 
+    def note_format(self) -> None:
+        """Remember region and exposure before anything else is changed: restored last.
+
+        Presets and properties may change both.
+        """
+        self._note_roi()
+        self._note("exposure", (), repr(self._core.exposure_ms()))
+
+    def close_shutter(self) -> bool:
+        """Keep an automatic shutter closed; return whether there is one."""
+        if not (self._core.flag("getAutoShutter") and self._core.text("getShutterDevice")):
+            return False
+        self._note("auto_shutter", (), "True")
+        self._core.call("setAutoShutter", False)
+        self._core.call("setShutterOpen", False)
+        return True
+
+    def free_shutter(self) -> None:
+        """Let an automatic shutter move again."""
+        self._core.call("setAutoShutter", True)
+        self._before = [one for one in self._before if one.kind != "auto_shutter"]
+        self._write()
+
     def restore(self) -> None:
         """Put everything back, the last change first; what fails does not stop the rest.
 
@@ -121,10 +144,11 @@ class Changes:
             try:
                 self._put_back(before)
             except CoreGoneError as error:
-                left = [before, *reversed(self._before)]
-                self._before.clear()
-                raise CameraError(
-                    f"not restored, it is gone: {', '.join(one.name for one in left)}",
+                # Kept: there may be another way to it.
+                self._before.append(before)
+                left = ", ".join(one.name for one in reversed(self._before))
+                raise CoreGoneError(
+                    f"not restored, it is gone: {left}",
                     "load the hardware configuration again, once Micro-Manager runs",
                 ) from error
             except CameraError as error:
@@ -145,6 +169,9 @@ class Changes:
         if any((known.kind, known.key) == (kind, key) for known in self._before):
             return
         self._before.append(Before(kind, key, value))
+        self._write()
+
+    def _write(self) -> None:
         if self._journal is not None:
             _write(self._journal, self._before)
 

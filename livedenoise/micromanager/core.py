@@ -88,6 +88,18 @@ class Core(ABC):
         del limit_s
         return self.call(name, *args)
 
+    def interrupt(self) -> None:  # noqa: B027 - most have nothing to do
+        """Let calls that wait now return with an error; nothing where a call is not waited for."""
+
+    def reconnect(self) -> None:  # noqa: B027 - most have nothing to do
+        """Reach the core once more after ``CoreGoneError``; nothing where there is no other way.
+
+        Raises
+        ------
+        CameraError
+            If it is still not to be had.
+        """
+
     @abstractmethod
     def versions(self) -> CoreVersions:
         """Return the versions of what is behind this core."""

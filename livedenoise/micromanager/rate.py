@@ -1,6 +1,6 @@
 """How fast a camera will deliver, found by asking it for a few frames.
 
-Knows: how to take a short sequence without light where the shutter allows. Must not know: who
+Knows: how to take a short sequence without light. Must not know: who
 wants to know.
 """
 
@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import pairwise
 from statistics import median
 
 from livedenoise.core.clock import now_ns
 from livedenoise.core.errors import CameraError
+from livedenoise.micromanager.changes import Changes
 from livedenoise.micromanager.core import Core
 from livedenoise.micromanager.tags import FrameTags
 
@@ -21,24 +21,33 @@ _FRAMES = 8
 _EXTRA_S = 2.0
 
 
-def measured_period_ns(core: Core, exposure_us: int) -> int:
-    """Return the median time between frames of a sequence, 0 when it could not be found.
+def measured_period_ns(core: Core, changes: Changes, exposure_us: int) -> int:
+    """Return the median time between frames of a sequence, 0 when it was not measured.
 
-    Eight frames are exposed; with the shutter closed where the core has one it may move.
+    Eight frames are exposed behind a closed shutter. Without an automatic shutter nothing is
+    exposed: the sample would be lit.
 
     Raises
     ------
     CameraError
         If the camera does not run a sequence.
     """
-    with _in_the_dark(core):
-        core.call("startSequenceAcquisition", _FRAMES, 0.0, True)
-        try:
-            found = list(_tags(core, _FRAMES * exposure_us * 1e-6 + _EXTRA_S))
-        finally:
-            core.long_call("stopSequenceAcquisition", limit_s=exposure_us * 1e-6 + _EXTRA_S)
-            core.call("clearCircularBuffer")
+    if not changes.close_shutter():
+        return 0
+    try:
+        found = _short_sequence(core, exposure_us)
+    finally:
+        changes.free_shutter()
     return period_of(found)
+
+
+def _short_sequence(core: Core, exposure_us: int) -> list[FrameTags]:
+    core.call("startSequenceAcquisition", _FRAMES, 0.0, True)
+    try:
+        return list(_tags(core, _FRAMES * exposure_us * 1e-6 + _EXTRA_S))
+    finally:
+        core.long_call("stopSequenceAcquisition", limit_s=exposure_us * 1e-6 + _EXTRA_S)
+        core.call("clearCircularBuffer")
 
 
 def period_of(tags: list[FrameTags]) -> int:
@@ -63,18 +72,3 @@ def _tags(core: Core, limit_s: float) -> Iterator[FrameTags]:
         "see whether it delivers in Micro-Manager's own live view; with an external trigger, set "
         "camera.rate_hz",
     )
-
-
-@contextmanager
-def _in_the_dark(core: Core) -> Iterator[None]:
-    """Keep an automatic shutter closed meanwhile; one that is open by hand stays as it is."""
-    automatic = core.flag("getAutoShutter") and bool(core.text("getShutterDevice"))
-    if not automatic:
-        yield
-        return
-    core.call("setAutoShutter", False)
-    try:
-        core.call("setShutterOpen", False)
-        yield
-    finally:
-        core.call("setAutoShutter", True)

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 
-from livedenoise.acquire.micromanager_stream import Pace, SequenceStream, StreamPlan
+from livedenoise.acquire.micromanager_control import Pace
+from livedenoise.acquire.micromanager_stream import SequenceStream, StreamPlan
 from livedenoise.core.errors import CameraError
 from livedenoise.core.frame import Frame, FrameFlags
 from livedenoise.micromanager.core import (
