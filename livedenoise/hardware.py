@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -41,6 +42,27 @@ def find_config(name: str) -> Path:
     if path.is_dir():
         raise ConfigError(f"{name}: a folder, not a configuration file", _in_folder(path))
     raise ConfigError(f"{name}: no such configuration file", _nearest(path, shipped))
+
+
+def files_beside(path: Path) -> list[Path]:
+    """Return the files beside a configuration that its cameras load (``config_file``, ``input``).
+
+    Without them a copy of it in another folder does not work. Names with a folder, and names of
+    files that are not there (Micro-Manager has them), are the user's own affair.
+
+    Raises
+    ------
+    ConfigError
+        If it is not TOML.
+    """
+    try:
+        cameras = tomllib.loads(path.read_text(encoding="utf-8")).get("camera", [])
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from error
+    sections = [camera for camera in cameras if isinstance(camera, dict)]
+    named = [camera.get(key) for camera in sections for key in ("config_file", "input")]
+    plain = dict.fromkeys(n for n in named if isinstance(n, str) and n and Path(n).name == n)
+    return [path.parent / name for name in plain if (path.parent / name).is_file()]
 
 
 def _in_folder(folder: Path) -> str:

@@ -1,7 +1,7 @@
 """A pycromanager acquisition whose images are denoised live: one more argument.
 
     pip install "livedenoise[micromanager-demo]"
-    livedenoise run network
+    livedenoise run micromanager_tap
     python docs/examples/hook_acquisition.py
 
 Runs Micro-Manager's demo camera, no microscope is needed. In your own script only the lines with

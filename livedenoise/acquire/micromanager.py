@@ -55,11 +55,14 @@ class MicroManagerCamera:
     ----------
     on_idle : callable
         Called in the thread of ``frames``, about every 50 ms, while no frame comes.
+    on_refused : callable
+        Called when ``open`` fails, before anything is undone: ``findings`` may still be asked.
     """
 
     def __init__(self, config: MicroManagerCameraConfig) -> None:
         self._config = config
         self.on_idle: Callable[[], None] = do_nothing
+        self.on_refused: Callable[[], None] = do_nothing
         self._journal: Path | None = None
         self._core: Core | None = None
         self._changes: Changes | None = None
@@ -95,6 +98,7 @@ class MicroManagerCamera:
             self._core = core
             changes = Changes(core, self._journal)
             self._changes = changes
+            undo.callback(self.on_refused)
             self._require_idle(core, changes)
             choose_camera(core, changes, config)
             changes.note_format()

@@ -17,7 +17,7 @@ from livedenoise.core.clock import now_ns
 from livedenoise.core.frame import Frame, FrameFlags, max_count
 from livedenoise.micromanager.core import Taken
 from livedenoise.micromanager.setup import Format
-from livedenoise.micromanager.tags import FrameTags
+from livedenoise.micromanager.tags import FrameTags, placing
 
 RING_FULL = "ring_full"
 _SLICE_S = 0.02
@@ -68,6 +68,7 @@ class Delivery:
         self._channel = channel
         self._forward = forward
         self._taken_before = True
+        self._t_host_ns = 0
 
     def take(self, taken: Taken, number: int, event: Event | None = None) -> Captured | None:
         """Hand a frame on; None when it is another channel's.
@@ -75,7 +76,8 @@ class Delivery:
         ``number`` is the camera's, from 0, in which a gap means lost frames.
         """
         tags = taken.tags
-        t_host_ns = now_ns() - max(0, tags.age_ns)
+        # A busy machine may hold us up between the reading of an age and this: order stays.
+        t_host_ns = self._t_host_ns = max(self._t_host_ns, now_ns() - max(0, tags.age_ns))
         if self._channel is not None and tags.channel != self._channel:
             self._send_on(taken, number)
             return None
@@ -106,7 +108,7 @@ class Delivery:
         flags: FrameFlags,
         discarded: str,
     ) -> Captured:
-        roi_x, roi_y, binning = self._place(tags)
+        place = placing(tags, roi=self.form.roi[:2], binning=self.form.binning)
         return Captured(
             camera_seq=number,
             t_host_ns=t_host_ns,
@@ -114,23 +116,15 @@ class Delivery:
             shape=tags.shape,
             dtype=tags.dtype,
             exposure_us=self.form.exposure_us if event is None else event.exposure_us,
-            roi_x=roi_x,
-            roi_y=roi_y,
-            binning=binning,
+            roi_x=place.roi_x,
+            roi_y=place.roi_y,
+            binning=place.binning,
             channel=self._channel or 0,
             event=-1 if event is None else event.index,
             role="" if event is None else event.role,
             flags=int(flags),
             discarded=discarded,
         )
-
-    def _place(self, tags: FrameTags) -> tuple[int, int, int]:
-        """Return the corner of the region in unbinned pixels, and the binning."""
-        form = self.form
-        binning = tags.binning or form.binning
-        roi_x = form.roi[0] if tags.roi_x < 0 else tags.roi_x * binning
-        roi_y = form.roi[1] if tags.roi_y < 0 else tags.roi_y * binning
-        return roi_x, roi_y, binning
 
     def _wait_for_slot(self, taken: Taken) -> Frame | None:
         """Return a slot; None when the core's own buffer is about to be full, or time is over."""
@@ -150,15 +144,15 @@ class Delivery:
             self._counts["channel_not_taken"] += 1
             return
         tags = taken.tags
-        roi_x, roi_y, binning = self._place(tags)
+        place = placing(tags, roi=self.form.roi[:2], binning=self.form.binning)
         sent = sender.send(
             taken.pixels,
             exposure_us=self.form.exposure_us,
             camera_seq=number,
             t_camera_ns=max(0, tags.elapsed_ns),
-            roi_x=roi_x,
-            roi_y=roi_y,
-            binning=binning,
+            roi_x=place.roi_x,
+            roi_y=place.roi_y,
+            binning=place.binning,
             channel=tags.channel,
             # One that takes nothing is not waited for again: our own frames are due meanwhile.
             timeout_s=_FORWARD_S if self._taken_before else 0.0,

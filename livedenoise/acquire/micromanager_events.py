@@ -22,7 +22,8 @@ from livedenoise.core.clock import now_ns
 from livedenoise.core.errors import CameraError
 from livedenoise.micromanager.batches import BATCH_FRAMES, batch_sizes, event_at
 from livedenoise.micromanager.core import Core, Taken
-from livedenoise.micromanager.setup import binning_now, check_exposure, format_now
+from livedenoise.micromanager.placing import binning_now
+from livedenoise.micromanager.setup import check_exposure, format_now
 
 _SLICE_S = 0.05
 _IN_THREAD_ABOVE_US = 200_000

@@ -24,7 +24,8 @@ from livedenoise.core.camera import Captured, GetSlot
 from livedenoise.core.clock import now_ns
 from livedenoise.core.errors import CameraError
 from livedenoise.micromanager.core import Core, IncompleteFrameError, NoFrameError, Taken
-from livedenoise.micromanager.setup import Format, binning_now, format_now
+from livedenoise.micromanager.placing import binning_now
+from livedenoise.micromanager.setup import Format, format_now
 
 _ENDLESS = 2**31 - 1
 _LOOK_NS = 50_000_000
@@ -241,6 +242,7 @@ class SequenceStream:
         if now_ns() - self._looked_ns < _LOOK_NS:
             return False
         self._looked_ns = now_ns()
+        self._judge_pace(delivery)
         self._on_idle()
         if self._control.running() or self._look(delivery):
             return False

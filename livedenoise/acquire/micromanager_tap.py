@@ -24,7 +24,8 @@ from livedenoise.core.frame import Frame, FrameFlags, dtype_in_words, frame_nbyt
 from livedenoise.core.micromanager_config import MicroManagerCameraConfig
 from livedenoise.micromanager.java_core import JavaCore, connect_java
 from livedenoise.micromanager.peeking import Seen
-from livedenoise.micromanager.setup import Format, binning_now, format_now
+from livedenoise.micromanager.placing import binning_now
+from livedenoise.micromanager.setup import Format, format_now
 from livedenoise.micromanager.tags import FrameTags
 
 RING_FULL = "ring_full"
@@ -160,7 +161,9 @@ class MicroManagerTap:
 
         ``lost`` frames were exposed and not seen; ``loss_unknown`` times more may be lost, and
         ``loss_estimated`` times the number comes from the time that passed; ``restarts`` of the
-        live view; ``unfit`` copies were of a format that was just being changed.
+        live view; ``unfit`` copies were of a format that was just being changed;
+        ``other_channels`` copies were of other channels of a multi-camera device: where nothing
+        else comes, they are the live view's only ones.
         """
         return {} if self._run is None else self._run.counters()
 

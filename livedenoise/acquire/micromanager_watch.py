@@ -17,7 +17,8 @@ from livedenoise.core.clock import now_ns
 from livedenoise.micromanager.bridge import InterruptedCallError
 from livedenoise.micromanager.java_core import JavaCore, JavaTags
 from livedenoise.micromanager.peeking import Peeker, Seen
-from livedenoise.micromanager.setup import Format, binning_now
+from livedenoise.micromanager.placing import placing_now
+from livedenoise.micromanager.setup import Format
 from livedenoise.micromanager.tags import FrameTags
 
 MOST_AT_ONCE = 64
@@ -61,6 +62,7 @@ class Watch:
         self.stopped = threading.Event()
         self.delivered = 0
         self._core = core
+        self._channel = channel
         self._peeker = Peeker(core, channel=channel, most=MOST_AT_ONCE)
         self._free = threading.Event()
         self._free.set()
@@ -139,14 +141,17 @@ class Watch:
             roi_x=form.roi[0],
             roi_y=form.roi[1],
             binning=form.binning,
-            channel=tags.channel,
+            channel=self._channel,
             flags=flags,
             discarded=discarded,
         )
 
     def counters(self) -> dict[str, int]:
         """Return the counts."""
-        return dict(self._counts) | {"unfit": self._peeker.unfit + self._core.unshaped}
+        return dict(self._counts) | {
+            "unfit": self._peeker.unfit + self._core.unshaped,
+            "other_channels": self._peeker.other_channels,
+        }
 
     def stop(self) -> None:
         """End the stream, and the wait for an answer that may never come."""
@@ -172,15 +177,14 @@ class Watch:
     def _read_settings(self, tags: FrameTags) -> None:
         """Note the settings of a frame: 2 questions, more where its tags do not tell."""
         core = self._core
-        binning = tags.binning or binning_now(core, core.camera())
-        x, y = (tags.roi_x, tags.roi_y) if tags.roi_x >= 0 else core.roi()[:2]
+        place = placing_now(core, tags)
         height, width = tags.shape
         self._form = Format(
             shape=tags.shape,
             dtype=tags.dtype,
             bit_depth=core.bit_depth(),
-            roi=(x * binning, y * binning, width * binning, height * binning),
-            binning=binning,
+            roi=(place.roi_x, place.roi_y, width * place.binning, height * place.binning),
+            binning=place.binning,
             exposure_us=round(core.exposure_ms() * 1000),
         )
 

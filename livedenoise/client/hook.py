@@ -13,13 +13,14 @@ Example
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
 from livedenoise.client.hooking.axes import ByAxes, Lookup, check_option
 from livedenoise.client.hooking.call import Hook
 from livedenoise.core.errors import BusError
+from livedenoise.micromanager.tags import Placing
 
 DEFAULT_ENDPOINT = "tcp://127.0.0.1:5570"
 DEFAULT_CLEAN_ENDPOINT = "tcp://127.0.0.1:5581"
@@ -33,6 +34,8 @@ def hook(
     exposure_ms: ByAxes = None,
     role: ByAxes = None,
     channel: ByAxes = None,
+    binning: int | None = None,
+    roi: Sequence[int] | None = None,
     denoised: Literal["", "beside"] = "",
     clean_endpoint: str = DEFAULT_CLEAN_ENDPOINT,
     copy: bool = True,
@@ -61,6 +64,9 @@ def hook(
     channel : int, dict or callable, optional
         Channel number in the header. Default: the axis ``channel``; names are numbered in their
         order in ``events``, or as they come.
+    binning, roi : int, sequence of int, optional
+        For cameras whose images do not tell them, which is then said once: binning, and the corner
+        (x, y) of the region in unbinned pixels.
     denoised : str
         ``"beside"`` puts the denoised image beside the raw one, where the backend can.
     clean_endpoint : str
@@ -69,7 +75,7 @@ def hook(
         False keeps pycromanager's own array instead of a copy until it is sent: only for scripts
         in which nothing changes images in place.
     buffer_mb : int
-        Most memory for images that wait to be sent.
+        Most memory for images that wait to be sent; of hooks that share an endpoint the largest.
     wait_s : float
         Longest wait here, before any acquisition, for the daemon to answer.
 
@@ -91,11 +97,24 @@ def hook(
         {"": endpoint} if isinstance(endpoint, str) else {str(k): v for k, v in endpoint.items()},
         keys=None if keys is None else Path(keys),
         lookup=lookup,
+        place=_place(binning, roi),
         beside=clean_endpoint if denoised else "",
         copy=copy,
         buffer_mb=buffer_mb,
         wait_s=wait_s,
     )
+
+
+def _place(binning: int | None, roi: Sequence[int] | None) -> Placing | None:
+    """Return where images lie that do not say it, None where that is not known."""
+    if binning is None and roi is None:
+        return None
+    if binning is not None and not 1 <= binning <= 64:
+        raise BusError(f"binning is {binning}, it can be 1 to 64", "leave it out")
+    corner = (0, 0) if roi is None else tuple(roi)
+    if len(corner) != 2 or min(corner) < 0:
+        raise BusError(f"roi is {roi}", "give its corner (x, y), in unbinned pixels")
+    return Placing(corner[0], corner[1], binning or 1)
 
 
 def _check(endpoint: str | Mapping[str | int, str], *, denoised: str, buffer_mb: int) -> None:

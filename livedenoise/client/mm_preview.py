@@ -7,14 +7,18 @@ works. Not verified with a Micro-Manager window: see ``micromanager.preview``.
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
 import msgspec
 
 from livedenoise.client.subscriber import FrameSubscriber
+from livedenoise.core.clock import now_ns
 from livedenoise.micromanager.java_core import JavaCore
 from livedenoise.micromanager.preview import PreviewPusher
 
 _SLICE_S = 0.1
+_SILENT_S = 3.0
+"""Time without a picture after which it is said why."""
 
 
 class PreviewCounts(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,7 +40,12 @@ class PreviewCounts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def push_forever(
-    subscriber: FrameSubscriber, core: JavaCore, max_hz: float, stop: threading.Event
+    subscriber: FrameSubscriber,
+    core: JavaCore,
+    max_hz: float,
+    stop: threading.Event,
+    *,
+    on_silence: Callable[[str], object] | None = None,
 ) -> PreviewCounts:
     """Show what a daemon publishes in Micro-Manager's window, until ``stop`` is set.
 
@@ -50,15 +59,40 @@ def push_forever(
         Frames shown per second at most.
     stop : threading.Event
         Ends it, within 0.1 s and what a call over the bridge takes.
+    on_silence : callable, optional
+        Called once, with the reason, when 3 s have passed and nothing was shown.
 
     Raises
     ------
     CameraError
         If Micro-Manager has no window, refuses a frame or does not answer.
     """
+    begun_ns = now_ns()
     with PreviewPusher(core, max_hz) as pusher:
         while not stop.is_set():
             found = subscriber.receive(_SLICE_S)
             if found is not None:
                 pusher.show(found[1])
+            if on_silence is not None and now_ns() - begun_ns > _SILENT_S * 1e9:
+                if not pusher.shown:
+                    on_silence(_why_silent(subscriber, pusher))
+                on_silence = None
         return PreviewCounts(shown=pusher.shown, left_out=pusher.left_out, unfit=pusher.unfit)
+
+
+def _why_silent(subscriber: FrameSubscriber, pusher: PreviewPusher) -> str:
+    """Return why nothing was shown so far, as far as it can be told from here, and the mend."""
+    if pusher.unfit:
+        return (
+            "nothing is shown: what comes has another size or pixel type than the camera in "
+            f"Micro-Manager has now ({pusher.unfit} left out); share the frames of that camera, "
+            "with its region"
+        )
+    if subscriber.refused:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in subscriber.refused.items())
+        return f"nothing is shown: what comes are no frames of livedenoise ({reasons})"
+    why = f" ({subscriber.problem})" if subscriber.problem else ""
+    return (
+        f"nothing is shown: no frame came{why}; is livedenoise running, with [share] enabled = "
+        "true on this endpoint, and does it denoise? It is waited for"
+    )

@@ -54,7 +54,7 @@ def tap(
     name : str
         For messages.
     channel : int
-        Of a multi-camera device.
+        Of a multi-camera device; 0 for a camera used alone.
     poll_ms : float
         Time between two looks. Frames that came meanwhile are found all the same.
     max_queue : int
@@ -62,7 +62,8 @@ def tap(
     keys : Path or str, optional
         This client's folder of CURVE keys; for another machine.
     exposure_refresh_s : float
-        The exposure is read from the core again after this time, and with each new format.
+        The exposure is read from the core again after this time, and with each new format; so
+        are region and binning of a camera whose frames do not tell them.
     on_problem : callable, optional
         Called with a text, in the tap's thread, once for each problem.
 
@@ -80,19 +81,10 @@ def tap(
     ConfigError
         If the keys cannot be used.
     """
-    if not (poll_ms > 0 and channel >= 0 and exposure_refresh_s >= 0):
-        raise CameraError(
-            f"poll_ms is {poll_ms}, channel {channel}, exposure_refresh_s {exposure_refresh_s}",
-            "the least are: poll_ms above 0, the others 0",
-        )
+    _check(poll_ms, channel, exposure_refresh_s)
     borrowed = BorrowedCore(core)
     with _taps_lock:
-        other = _taps.get(id(core))
-        if other is not None and other.watches(core):
-            raise CameraError(
-                f"this core is tapped already: {other!r}",
-                "stop that tap first; livedenoise.client.tap.tap_of(core).stop() does, too",
-            )
+        _refuse_a_second(core)
         sender = FrameSender(endpoint, keys=keys, max_queue=max_queue)
         try:
             made = Tap(
@@ -110,6 +102,23 @@ def tap(
             raise
         _taps[id(core)] = made.begin()
     return made
+
+
+def _check(poll_ms: float, channel: int, exposure_refresh_s: float) -> None:
+    if not (poll_ms > 0 and channel >= 0 and exposure_refresh_s >= 0):
+        raise CameraError(
+            f"poll_ms is {poll_ms}, channel {channel}, exposure_refresh_s {exposure_refresh_s}",
+            "the least are: poll_ms above 0, the others 0",
+        )
+
+
+def _refuse_a_second(core: object) -> None:
+    other = _taps.get(id(core))
+    if other is not None and other.watches(core):
+        raise CameraError(
+            f"this core is tapped already: {other!r}",
+            "stop that tap first; livedenoise.client.tap.tap_of(core).stop() does, too",
+        )
 
 
 def tap_of(core: object) -> Tap | None:

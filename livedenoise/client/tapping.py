@@ -20,6 +20,7 @@ from typing import Self
 
 import msgspec
 
+from livedenoise.client.live_settings import LiveSettings
 from livedenoise.client.problems import Problems
 from livedenoise.client.sender import FrameSender, SenderCounts
 from livedenoise.core.clock import now_ns
@@ -40,6 +41,8 @@ _SERVICE_NS = 200_000_000
 """The connection is looked after this often while no frame comes."""
 _PATIENCE_NS = 3_000_000_000
 """Without a daemon for this long, it is said."""
+_OTHERS_NS = 2_000_000_000
+"""Only frames of other channels for this long: it is said."""
 _RETRY_S = 0.5
 _LINGER_S = 1.0
 _JOIN_S = 5.0
@@ -101,7 +104,7 @@ class Tap(Closing):
         self._poll_s = poll_s
         self._problems = Problems(_log, f"tap {name}", on_problem)
         self._peeker = Peeker(core, channel=channel, most_s=_LOOK_S)
-        self._exposure = _Exposure(core, round(exposure_refresh_s * 1e9), self._problems)
+        self._settings = LiveSettings(core, round(exposure_refresh_s * 1e9), self._problems)
         self._seen = self._lost = self._estimated = self._unknown = self._restarts = 0
         self._unsent = 0
         self._answers = 0, 0
@@ -211,7 +214,7 @@ class Tap(Closing):
             self._problems.say("core", f"{type(error).__name__}: {error}")
             return False
         if self._channel_is_missing():
-            self._problems.say("core", f"no frame of channel {self._channel}: only of others")
+            self._problems.say("core", f"no frame of channel {self._channel} comes: only of others")
         else:
             self._problems.clear("core")
         return True
@@ -233,18 +236,18 @@ class Tap(Closing):
 
     def _send(self, seen: Seen, deadline_ns: int) -> None:
         tags, pixels = seen.taken.tags, seen.taken.pixels
-        binning = max(1, tags.binning)
+        exposure_us, place = self._settings.of(tags, restarted=seen.restarted)
         # Who is not there is not waited for.
         wait_ns = deadline_ns - now_ns() if self._connected else 0
         self._sender.send(
             pixels,
-            exposure_us=self._exposure.of(seen),
+            exposure_us=exposure_us,
             t_camera_ns=max(0, tags.elapsed_ns),
             camera_seq=seen.number,
             timeout_s=max(_TURN_NS, wait_ns) * 1e-9,
-            roi_x=max(0, tags.roi_x) * binning,
-            roi_y=max(0, tags.roi_y) * binning,
-            binning=binning,
+            roi_x=place.roi_x,
+            roi_y=place.roi_y,
+            binning=place.binning,
             channel=self._channel,
         )
 
@@ -273,41 +276,5 @@ class Tap(Closing):
         self._answers = taken, refused
 
     def _channel_is_missing(self) -> bool:
-        return not self._seen and self._peeker.other_channels > 100
-
-
-class _Exposure:
-    """The commanded exposure, asked for seldom: the question waits for a busy camera."""
-
-    def __init__(self, core: BorrowedCore, refresh_ns: int, problems: Problems) -> None:
-        self._core = core
-        self._problems = problems
-        self._refresh_ns = refresh_ns
-        self._read_ns = 0
-        self._form: object = None
-        self._exposure_us = 0
-
-    def of(self, seen: Seen) -> int:
-        """Return the exposure of a frame, microseconds; never from its tags, which are wrong.
-
-        0 when the core does not tell it.
-        """
-        tags = seen.taken.tags
-        form = (tags.shape, tags.dtype, tags.binning, tags.roi_x, tags.roi_y)
-        now = now_ns()
-        changed = seen.restarted or form != self._form
-        if changed or now - self._read_ns >= self._refresh_ns:
-            self._exposure_us = self._read()
-            self._read_ns, self._form = now, form
-        return self._exposure_us
-
-    def _read(self) -> int:
-        try:
-            exposure_us = max(0, round(self._core.exposure_ms() * 1e3))
-        except CoreGoneError:
-            raise
-        except CameraError as error:
-            self._problems.say("exposure", f"frames go without their exposure: {error}")
-            return 0
-        self._problems.clear("exposure")
-        return exposure_us
+        since_ns = self._peeker.others_since_ns
+        return since_ns is not None and now_ns() - since_ns > _OTHERS_NS

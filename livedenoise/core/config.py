@@ -40,6 +40,7 @@ from livedenoise.core.config_sections import (
 )
 from livedenoise.core.errors import ConfigError
 from livedenoise.core.micromanager_config import MicroManagerCameraConfig
+from livedenoise.core.rig_rules import forward_problems, owner_problems
 
 __all__ = [
     "CameraConfig",
@@ -60,6 +61,8 @@ __all__ = [
     "load_config",
     "parse_config",
 ]
+
+_RIG_HINT = "several cameras of one core: docs/micromanager.md#several-cameras-of-one-core"
 
 CameraConfig = Annotated[
     SimulatedCameraConfig | ReplayCameraConfig | NetworkCameraConfig | MicroManagerCameraConfig,
@@ -91,6 +94,13 @@ class Config(Strict):
             raise ValueError(f"camera names must differ, used twice: {', '.join(twice)}")
         return self
 
+    @model_validator(mode="after")
+    def _one_owner_each(self) -> Self:
+        problems = owner_problems(self.camera)
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
 
 def load_config(path: Path) -> Config:
     """Read and check a TOML file.
@@ -116,7 +126,8 @@ def load_config(path: Path) -> Config:
 def parse_config(data: dict[str, Any], name: str, base: Path | None = None) -> Config:
     """Check a configuration already read; ``name`` is the file that messages name.
 
-    Relative paths in the configuration are taken from ``base``, the file's own folder.
+    Relative paths in the configuration are taken from ``base``, the file's own folder. With it
+    the file is whole: what one camera needs of another must be there too.
 
     Raises
     ------
@@ -132,6 +143,9 @@ def parse_config(data: dict[str, Any], name: str, base: Path | None = None) -> C
     if base is None:
         return config
     cameras = [_anchored(camera, base) for camera in config.camera]
+    problems = [*owner_problems(cameras), *forward_problems(cameras)]
+    if problems:
+        raise ConfigError("\n".join(f"{name}:{problem}" for problem in problems), _RIG_HINT)
     denoise, share = config.denoise.anchored(base), config.share.anchored(base)
     return config.model_copy(update={"camera": cameras, "denoise": denoise, "share": share})
 

@@ -6,6 +6,7 @@ Micro-Manager makes of them.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Literal, Self
 
@@ -19,6 +20,9 @@ AUTO = "auto"
 """``app_path``: look where Micro-Manager's installer puts it."""
 
 _CHANGING = ("presets", "properties", "exposure_us", "roi", "binning", "buffer_mb", "event")
+
+_LOOPBACK = re.compile(r"tcp://127\.0\.0\.1:[1-9][0-9]{0,4}")
+_CHANNEL = re.compile(r"[0-9]|1[0-5]")
 
 PropertyValue = str | StrictBool | int | float
 
@@ -47,10 +51,13 @@ class MicroManagerCameraConfig(CameraBase):
     )
     app_path: str = Field(
         default=AUTO,
-        description='Micro-Manager\'s folder (python); "demo": the demo adapters',
+        description='Micro-Manager\'s folder (python; java does not need it); "demo": the demo '
+        "adapters",
     )
     config_file: Path | None = Field(
-        default=None, description="hardware configuration, .cfg (python)"
+        default=None,
+        description="hardware configuration, .cfg (python; java takes what Micro-Manager has "
+        "loaded, and says so)",
     )
     host: Literal["127.0.0.1"] = Field(
         default="127.0.0.1", description="where Micro-Manager runs (java): this machine"
@@ -71,8 +78,9 @@ class MicroManagerCameraConfig(CameraBase):
     )
     rate_hz: Positive | None = Field(
         default=None,
-        description="frames per second to expect; default: measured at the start by 8 exposures, "
-        "behind the shutter if it is automatic",
+        description="what to expect, for limits: it sets no rate, Micro-Manager's camera goes as "
+        "fast as exposure and readout allow; default: measured at each start by 8 exposures behind "
+        "the automatic shutter, without one not known",
     )
     roi: tuple[int, int, int, int] | None = Field(
         default=None, description="x, y, width, height in unbinned pixels; default: as it is"
@@ -112,7 +120,7 @@ class MicroManagerCameraConfig(CameraBase):
             beside = base / camera.config_file
             # MMConfig_demo.cfg beside the adapters is as usual as a file beside the TOML.
             changes["config_file"] = beside if beside.exists() else camera.config_file
-        if camera.app_path.startswith("."):
+        if camera.app_path not in (DEMO, AUTO) and not camera.app_path.startswith("~"):
             changes["app_path"] = str(base / camera.app_path)
         return camera.model_copy(update=changes)
 
@@ -130,10 +138,6 @@ def _problems(camera: MicroManagerCameraConfig) -> list[str]:
         set_keys = [key for key in _CHANGING if getattr(camera, key)]
         if set_keys:
             found.append(f'mode = "tap" changes nothing: remove {", ".join(set_keys)}')
-    if camera.backend == "java" and camera.config_file is not None:
-        found.append(
-            'config_file goes with backend = "python": a running Micro-Manager has loaded its own'
-        )
     if camera.mode == "own" and camera.sensor_px is not None:
         found.append('sensor_px goes with mode = "tap"')
     if camera.event and camera.exposure_us is not None:
@@ -144,11 +148,29 @@ def _problems(camera: MicroManagerCameraConfig) -> list[str]:
 
 def _forward_problems(camera: MicroManagerCameraConfig) -> list[str]:
     found = []
+    if camera.forward and camera.mode == "tap":
+        found.append(
+            'forward goes with mode = "own": a second [[camera]] with mode = "tap" and its own '
+            "channel watches another channel"
+        )
+    if camera.forward and camera.event:
+        found.append("forward and event exclude each other: events need a single camera (device)")
     for channel, endpoint in camera.forward.items():
-        if not channel.isdecimal() or int(channel) == camera.channel:
-            found.append(
-                f"forward.{channel}: name another channel than {camera.channel}, as a number"
-            )
-        if not endpoint.startswith("tcp://127.0.0.1:"):
+        found += _channel_problems(camera, channel)
+        if _LOOPBACK.fullmatch(endpoint) is None:
             found.append(f"forward.{channel}: {endpoint} is not tcp://127.0.0.1:PORT")
+        elif list(camera.forward.values()).count(endpoint) > 1:
+            found.append(
+                f"forward.{channel}: {endpoint} is named twice: each channel needs a network "
+                "camera of its own"
+            )
     return found
+
+
+def _channel_problems(camera: MicroManagerCameraConfig, channel: str) -> list[str]:
+    """Return what is wrong with a channel that is forwarded; "01" beside "1" would be one twice."""
+    if _CHANNEL.fullmatch(channel) is None:
+        return [f"forward.{channel}: a channel is a number from 0 to 15, without leading zeros"]
+    if int(channel) == camera.channel:
+        return [f"forward.{channel}: name another channel than {camera.channel}, as a number"]
+    return []

@@ -88,7 +88,8 @@ class StreamStatus(msgspec.Struct, frozen=True, kw_only=True):
     camera_to_denoised over about the last 10 s, ``latency`` over the whole run. ``history`` holds
     one value a second, oldest first, None where there was none: "fps_in", "fps_out",
     "latency_p50_ms", "ring_fill", "signal_e". ``saturated`` counts frames with a saturated pixel,
-    ``clipped_pixels`` denoised pixels cut to the range of the data type.
+    ``clipped_pixels`` denoised pixels cut to the range of the data type. ``counters`` is what the
+    camera counted beside its frames, by its own names.
     """
 
     camera: str
@@ -118,6 +119,7 @@ class StreamStatus(msgspec.Struct, frozen=True, kw_only=True):
     history: dict[str, tuple[float | None, ...]] = {}
     quality: QualityStatus | None = None
     preview: Preview | None = None
+    counters: dict[str, int] = {}
 
 
 class StatusSnapshot(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from livedenoise.core.status import QualityStatus, StageStatus, StatusSnapshot, StreamStatus
+from livedenoise.daemon.camera_counters import losses_since
 
 RECENT_S = 10
 """Age of ``previous`` in seconds, the meaning of "recent" in every text."""
@@ -107,6 +108,8 @@ def _losses(stream: StreamStatus, before: StreamStatus | None) -> Iterator[str]:
                 mend = "exposed while the camera's process was replaced"
             frames = "frame" if lost == 1 else "frames"
             yield f"{lost} {frames} lost in the last {RECENT_S} s ({reason}): {mend}"
+    counted = losses_since(stream.counters, {} if before is None else before.counters)
+    yield from (f"in the last {RECENT_S} s: {text}" for text in counted)
 
 
 def _camera_replaced(stream: StreamStatus, before: StreamStatus | None) -> bool:

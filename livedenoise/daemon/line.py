@@ -20,6 +20,7 @@ from livedenoise.core.constants import CameraConstants
 from livedenoise.core.errors import EXIT_INTERNAL, StageError
 from livedenoise.core.losses import REPLACED
 from livedenoise.daemon import plan
+from livedenoise.daemon.camera_counters import counter_notes, counters_in
 from livedenoise.daemon.rings import CLEAN, RAW, LineRings
 from livedenoise.daemon.stages import StageHandle, Stages
 from livedenoise.micromanager.changes import JOURNAL_PREFIX
@@ -241,6 +242,11 @@ class Line:
                 found[f"camera {self.name} ({reason}{mend})"] = int(value)
         shared = self._stages.totals("view", self.name).count("share_refused")
         return found | {f"shared frames of {self.name}": shared}
+
+    def counter_notes(self) -> list[str]:
+        """Return what the camera counted beside its frames, in words, over all its processes."""
+        gauges = self._stages.totals("acquire", self.name).gauges
+        return [f"{self.name}: {text}" for text in counter_notes(counters_in(gauges))]
 
     def close(self) -> None:
         """Remove the rings. Idempotent; their totals stay readable."""

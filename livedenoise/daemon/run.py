@@ -51,6 +51,11 @@ from livedenoise.engines.package import resolve_model
 from livedenoise.record.run_folder import RunFolder, create_run_folder
 
 _POLL_MS = 20
+_SILENT = {
+    "network": "nobody sent one",
+    "micromanager": "the live view was off, or of other channels only",
+}
+"""Why a camera that waits for frames may have waited in vain, by its kind."""
 
 OnStatus = Callable[[StatusSnapshot], None]
 
@@ -263,8 +268,11 @@ class Daemon:
                 self._outcome.note(f"stage {handle.name} ended uncleanly (exit code {code}): {log}")
 
     def _notes(self) -> list[str]:
-        found = [note for line in self._lines.values() for note in line.notes]
-        return [*found, *self._outcome.notes]
+        lines = self._lines.values()
+        found = [note for line in lines for note in line.notes]
+        # Last, where a small screen still shows them: they may mean loss.
+        counted = [note for line in lines for note in line.counter_notes()]
+        return [*found, *self._outcome.notes, *counted]
 
     def _snapshot(self, stages: Stages) -> StatusSnapshot:
         return status_snapshot(
@@ -327,7 +335,8 @@ class Daemon:
         for line in self._lines.values():
             waits = line.facts is not None and WAITS in line.facts.info.capabilities
             if waits and not line.raw_totals().captured:
-                self._outcome.note(f"{line.name}: no frame came; nobody sent one, or live was off")
+                why = _SILENT.get(line.camera.kind, "nobody gave one")
+                self._outcome.note(f"{line.name}: no frame came: {why}")
 
     def _note_unreadable(self, results: list[StreamResult]) -> None:
         for result in results:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from livedenoise.core.errors import (
     StageError,
 )
 from livedenoise.core.metrics import MetricsView, metrics_from_wire, summed
+from livedenoise.daemon.camera_counters import PREFIX
 from livedenoise.supervise.child import ChildSpec
 from livedenoise.supervise.process import StageProcess
 
@@ -81,13 +83,14 @@ class StageHandle(msgspec.Struct, kw_only=True):
 class Past(msgspec.Struct):
     """What a stage's predecessors did, in all: one record however many there were.
 
-    ``firsts`` are the earliest values of gauges named ``first_*``; ``serving`` what a denoiser last
-    served with.
+    ``firsts`` are the earliest values of gauges named ``first_*``; ``counters`` the sums of what a
+    camera counts (each process from 0); ``serving`` what a denoiser last served with.
     """
 
     count: int = 0
     metrics: MetricsView = msgspec.field(default_factory=MetricsView)
     firsts: dict[str, float] = {}
+    counters: Counter[str] = msgspec.field(default_factory=Counter)
     serving: dict[str, Any] = {}
 
     def add(self, handle: StageHandle) -> None:
@@ -95,6 +98,7 @@ class Past(msgspec.Struct):
         view = metrics_from_wire(handle.metrics)
         self.count += 1
         self.metrics = summed([self.metrics, view])
+        self.counters.update(_counters(view))
         for name, value in view.gauges.items():
             if name.startswith("first_") and value:
                 self.firsts[name] = min(value, self.firsts.get(name, value))
@@ -162,12 +166,19 @@ class Stages:
         return min((value for value in found if value), default=0.0)
 
     def totals(self, kind: str, camera: str) -> MetricsView:
-        """Return a stage's counts, drops and hops over all its processes; gauges of the last."""
+        """Return a stage's counts, drops and hops over all its processes; gauges of the last.
+
+        What a camera counts travels as gauges, and is summed as well.
+        """
         handle, past = self.get(kind, camera), self.past(kind, camera)
         if handle is None:
             return past.metrics
         now = metrics_from_wire(handle.metrics)
-        return summed([past.metrics, now]) if past.count else now
+        if not past.count:
+            return now
+        found = summed([past.metrics, now])
+        found.gauges = found.gauges | past.counters + Counter(_counters(now))
+        return found
 
     def restarts(self) -> dict[str, int]:
         """Return how often each stage was replaced, without those that never were."""
@@ -238,6 +249,11 @@ class Stages:
             f"its log: {handle.process.log_path}\n{handle.process.log_tail()}",
         )
         handle.silent_death = True
+
+
+def _counters(view: MetricsView) -> dict[str, int]:
+    """Return the gauges that are counts of a camera."""
+    return {name: int(value) for name, value in view.gauges.items() if name.startswith(PREFIX)}
 
 
 def _how(code: int | None) -> str:

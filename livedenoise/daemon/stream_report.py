@@ -16,6 +16,7 @@ from livedenoise.core.config import Config
 from livedenoise.core.frame import frame_nbytes
 from livedenoise.core.metrics import HOPS, LatencySummary, MetricsView, merged
 from livedenoise.core.status import Preview, QualityStatus, StageStatus, StreamStatus
+from livedenoise.daemon.camera_counters import counters_in
 from livedenoise.daemon.memory import SECOND_NS, StreamMemory
 
 KINDS = ("acquire", "denoise", "record", "record-clean", "view")
@@ -135,6 +136,7 @@ class StreamReport:
             history=self._memory.history.curves(),
             quality=quality,
             preview=preview,
+            counters=counters_in(acquire.gauges),
         )
 
     def _view(self, kind: str) -> MetricsView:

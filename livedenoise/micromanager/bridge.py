@@ -101,6 +101,7 @@ class DeadlineBridge:
         self.questions = 0
         self._lock = threading.Lock()
         self._dead = ""
+        self._too_slow = False
         self._interruptions = 0
         self._owed: _Owed | None = None
         self._forgotten: deque[str] = deque()
@@ -126,6 +127,12 @@ class DeadlineBridge:
     def dead(self) -> str:
         """Return why the connection was given up, empty while it is used."""
         return self._dead
+
+    @property
+    def too_slow(self) -> bool:
+        """Return whether it was given up for a late answer, of a Micro-Manager still there."""
+        with self._lock:
+            return self._too_slow and not self._events.poll(0)
 
     def ask(self, message: Message, what: str, timeout_s: float | None = None) -> Message:
         """Ask one question and return the answer.
@@ -187,6 +194,7 @@ class DeadlineBridge:
         """Close the connection; who waits returns with an error. Idempotent, never waits."""
         self._dead = self._dead or "it was closed"
         with self._lock:
+            self._too_slow = False
             if not self._socket.closed:
                 self._socket.disable_monitor()
                 self._events.close(linger=0)
@@ -247,7 +255,7 @@ class DeadlineBridge:
     def _exchange(self, message: Message, what: str, limit_s: float, seen: int) -> Message:
         self._check_alive(what)
         if not self._socket.poll(int(limit_s * 1000), _POLLOUT):
-            self._give_up(f"it took no question within {limit_s:g} s ({what})")
+            self._give_up(f"it took no question within {limit_s:g} s ({what})", too_slow=True)
             raise BridgeDeadError(*self._given_up())
         self.questions += 1
         # Noted first: whatever interrupts us from here on, an answer may come.
@@ -277,7 +285,8 @@ class DeadlineBridge:
             self._check_interrupted(what, seen)
             self._check_alive(what)
             if left_ms <= 0:
-                self._give_up(f"it did not answer {owed.what} within {owed.limit_s:g} s")
+                why = f"it did not answer {owed.what} within {owed.limit_s:g} s"
+                self._give_up(why, too_slow=True)
                 raise BridgeDeadError(*self._given_up())
 
     def _check_interrupted(self, what: str, seen: int) -> None:
@@ -297,8 +306,8 @@ class DeadlineBridge:
                 again_hint(self.port),
             )
 
-    def _give_up(self, why: str) -> None:
-        self._dead = why
+    def _give_up(self, why: str, *, too_slow: bool = False) -> None:
+        self._dead, self._too_slow = why, too_slow
         self._forgotten.clear()
 
     def _given_up(self) -> tuple[str, str]:

@@ -17,17 +17,26 @@ Our numbers start at 0, rise by one for each frame exposed, and a gap is frames 
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from enum import Enum, auto
 from statistics import fmean, median_low
 from typing import NamedTuple
 
+_GOES_ON = (12, 5)
+"""From this MMCore, ImageNumber goes on when the full buffer is cleared."""
 _INTERVALS = 9
 """Frame intervals the period is taken from: a new exposure is believed after five of them."""
 _LIKE = 0.25
 """Intervals this far from their median (relative) are of another exposure, or late."""
 _JITTER_NS = 250_000_000
 """A frame may be received this much later than its elapsed time says, on a busy machine."""
+
+
+def numbers_restart(mmcore: str) -> bool:
+    """Return whether this MMCore's ImageNumber starts again at a wrap; so does an unknown one's."""
+    parts = re.findall(r"\d+", mmcore)
+    return tuple(map(int, parts[:2])) < _GOES_ON
 
 
 class Stamp(NamedTuple):

@@ -72,8 +72,10 @@ def inspect(core: Core, config: MicroManagerCameraConfig, *, period_ns: int = 0)
 def inspect_unopened(config: MicroManagerCameraConfig) -> Findings:
     """Return what there is to say when the camera did not open.
 
-    The core is tried without anything that the configuration changes: when it answers, everything
-    ``inspect`` says is said. Why the camera did not open is for the caller to report.
+    A Micro-Manager that runs is asked again, without anything that the configuration changes: when
+    it answers, everything ``inspect`` says is said. A hardware configuration is not loaded again:
+    that takes up to a minute and starts every device anew. Why the camera did not open is for the
+    caller to report.
     """
     found = installed()
     lacking = missing(found, backend=config.backend, demo=config.app_path == DEMO)
@@ -84,10 +86,7 @@ def inspect_unopened(config: MicroManagerCameraConfig) -> Findings:
         app = find_app(config.app_path)
     except CameraError as error:
         return (versions, _failed(config.name, "folder", error))
-    folder = _folder(config, app, found)
-    if lacking or folder.ok == "problem":
-        return versions, folder
-    return (versions, folder, *_unopened_python(config, app))
+    return versions, _folder(config, app, found)
 
 
 def copy_rate_mb_per_s(frame_bytes: int, seconds: float = _COPY_S) -> float:
@@ -201,23 +200,6 @@ def _unopened_java(config: MicroManagerCameraConfig) -> Findings:
         return (_finding(config.name, "port", "problem", text, error.hint),)
     except CameraError as error:
         return (_failed(config.name, "port", error),)
-    try:
-        return inspect(core, config)
-    finally:
-        core.close()
-
-
-def _unopened_python(config: MicroManagerCameraConfig, app: Path) -> Findings:
-    from livedenoise.micromanager.python_core import start_python
-
-    file = config.config_file
-    if file is None:
-        return ()
-    found = file if file.is_absolute() or file.exists() else app / file
-    try:
-        core = start_python(app, found)
-    except CameraError as error:
-        return (_failed(config.name, "hardware configuration", error),)
     try:
         return inspect(core, config)
     finally:

@@ -17,32 +17,27 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any, cast
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 
 from livedenoise.core.clock import now_ns
 from livedenoise.core.errors import CameraError
-from livedenoise.micromanager.bridge import DeadlineBridge
+from livedenoise.micromanager.bridge import BridgeDeadError, DeadlineBridge
 from livedenoise.micromanager.core import (
     Core,
     CoreVersions,
     IncompleteFrameError,
     NoFrameError,
-    Pixels,
     Taken,
 )
+from livedenoise.micromanager.java_limits import EXPOSING, longest_wait_s
 from livedenoise.micromanager.java_messages import JavaRefusedError
 from livedenoise.micromanager.java_object import JavaObject, construct
-from livedenoise.micromanager.java_port import not_micro_manager
+from livedenoise.micromanager.java_port import again_hint, not_micro_manager
+from livedenoise.micromanager.java_values import expect_array, expect_object, setting, size
 from livedenoise.micromanager.tags import FrameTags, parse_tags
 
 CORE_CLASS = "mmcorej.CMMCore"
 STUDIO_CLASS = "org.micromanager.Studio"
 
-_EXPOSING = ("snapImage", "getImage", "getTaggedImage", "stopSequenceAcquisition")
-_WAITING = ("waitForDevice", "waitForSystem", "waitForConfig", "waitForDeviceType")
-_MMCORE_WAITS_S = 5.0
-"""MMCore's own limit for a device (its default); then it says so itself."""
 _GOODBYE_S = 0.5
 _EXPOSURE_FRESH_NS = 1_000_000_000
 _RESHAPING = ("setROI", "clearROI", "setProperty", "setConfig", "setCameraDevice")
@@ -104,8 +99,9 @@ class JavaCore(Core):
     def call(self, name: str, *args: object) -> object:
         """See ``Core.call``; a constant of an enumeration comes as its number (3 questions).
 
-        The limit is the bridge's; what waits for an exposure may take the exposure longer, for
-        which it is asked unless it is known since less than a second.
+        The limit is the bridge's, or longer for what waits for a device (``java_limits``). What
+        waits for an exposure may take the exposure longer, for which it is asked unless it is
+        known since less than a second.
         """
         return self._within(self._limit_s(name), name, *args)
 
@@ -119,6 +115,40 @@ class JavaCore(Core):
         What was asked goes on in Java; the next call waits for its end, as long as its limit says.
         """
         self._bridge.interrupt()
+
+    def reconnect(self) -> None:
+        """See ``Core.reconnect``: 3 questions over a new connection, to the same Micro-Manager.
+
+        It is tried where an answer was late, which a camera that was merely slow explains. Java
+        answers in turn: what was under way is done when this returns. Objects of the old
+        connection stay in Java until it ends. Does nothing while the connection is used.
+
+        Raises
+        ------
+        BridgeDeadError
+            If Micro-Manager still does not answer within the bridge's limit, went away, or this
+            core was closed.
+        """
+        old = self._bridge
+        if not old.dead:
+            return
+        if not old.too_slow:
+            raise BridgeDeadError(
+                f"Micro-Manager ({old.where}) is not connected to again: {old.dead}",
+                again_hint(old.port),
+            )
+        try:
+            fresh = DeadlineBridge(old.host, old.port, old.timeout_s)
+            self._core = _core_behind(fresh)
+        except CameraError as error:
+            raise BridgeDeadError(
+                f"Micro-Manager ({old.where}): {old.dead}, and not after that: {error.message}",
+                error.hint,
+            ) from error
+        fresh.questions += old.questions
+        self._bridge, self.notes, self._shape = fresh, fresh.notes, None
+        self._exposure_at_ns = -_EXPOSURE_FRESH_NS
+        old.close()
 
     def versions(self) -> CoreVersions:
         """See ``Core.versions``; 2 questions."""
@@ -169,7 +199,7 @@ class JavaCore(Core):
         For measuring: this is the fastest way in which a frame can come.
         """
         try:
-            return _expect_array(self._core.call("getLastImage"), "getLastImage").nbytes
+            return expect_array(self._core.call("getLastImage"), "getLastImage").nbytes
         except JavaRefusedError as error:
             if _EMPTY.search(error.said):
                 return 0
@@ -183,7 +213,7 @@ class JavaCore(Core):
     def texts(self, name: str, *args: object) -> tuple[str, ...]:
         """See ``Core.texts``: 3 questions and one for each text."""
         with self._object(name, *args) as vector:
-            return tuple(str(vector.call("get", index)) for index in range(_size(vector)))
+            return tuple(str(vector.call("get", index)) for index in range(size(vector)))
 
     def roi(self) -> tuple[int, int, int, int]:
         """See ``Core.roi``: 6 questions (call, 4 fields, free)."""
@@ -196,7 +226,7 @@ class JavaCore(Core):
     def preset_settings(self, group: str, preset: str) -> tuple[tuple[str, str, str], ...]:
         """See ``Core.preset_settings``: 3 questions and 5 for each setting."""
         with self._object("getConfigData", group, preset) as data:
-            return tuple(_setting(data, index) for index in range(_size(data)))
+            return tuple(setting(data, index) for index in range(size(data)))
 
     def load_exposure_sequence(self, exposures_ms: list[float]) -> None:
         """See ``Core.load_exposure_sequence``: 5 questions and one for each exposure."""
@@ -229,7 +259,7 @@ class JavaCore(Core):
         CameraError
             If Micro-Manager runs without its window.
         """
-        with self.studio() as studio, _expect_object(studio.call("live"), "live") as live:
+        with self.studio() as studio, expect_object(studio.call("live"), "live") as live:
             return bool(live.call("isLiveModeOn"))
 
     def measure_round_trip_ms(self, n: int = 20) -> float:
@@ -271,21 +301,19 @@ class JavaCore(Core):
         self._exposure_s, self._exposure_at_ns = exposure_ms * 1e-3, now_ns()
 
     def _limit_s(self, name: str) -> float:
-        limit_s = self._bridge.timeout_s
-        if name in _WAITING:
-            return limit_s + _MMCORE_WAITS_S
-        if name not in _EXPOSING:
-            return limit_s
+        usual_s = longest_wait_s(name, self._bridge.timeout_s)
+        if name not in EXPOSING:
+            return usual_s
         if now_ns() - self._exposure_at_ns > _EXPOSURE_FRESH_NS:
             self.exposure_ms()
-        return limit_s + self._exposure_s
+        return usual_s + self._exposure_s
 
     def _object(self, name: str, *args: object) -> JavaObject:
-        return _expect_object(self._core.call(name, *args), name)
+        return expect_object(self._core.call(name, *args), name)
 
     def _shaped(self, name: str) -> Taken:
         """Return the frame that a call gives as a flat array."""
-        flat = _expect_array(self._core.call(name, limit_s=self._limit_s(name)), name)
+        flat = expect_array(self._core.call(name, limit_s=self._limit_s(name)), name)
         shape = self._shape or self.image_shape()
         if shape[0] * shape[1] != flat.size:
             shape = self.image_shape()
@@ -298,7 +326,7 @@ class JavaCore(Core):
         """Return a frame with its tags; None when they do not belong to each other."""
         with self._object(name, *args) as image:
             tags = _java_tags(image)
-            flat = _expect_array(image.field("pix"), "pix")
+            flat = expect_array(image.field("pix"), "pix")
         if tags.shape[0] * tags.shape[1] != flat.size or tags.dtype != flat.dtype.str:
             # Java writes the region as it is now beside pixels taken before it was changed.
             self.unshaped += 1
@@ -323,8 +351,13 @@ def connect_java(host: str, port: int, timeout_s: float) -> JavaCore:
         If nothing listens, it does not answer, is not Micro-Manager, or is of another version.
     """
     bridge = DeadlineBridge(host, port, timeout_s)
+    return JavaCore(bridge, _core_behind(bridge))
+
+
+def _core_behind(bridge: DeadlineBridge) -> JavaObject:
+    """Return the core's handle; the connection is closed when there is none."""
     try:
-        return JavaCore(bridge, construct(bridge, CORE_CLASS))
+        return construct(bridge, CORE_CLASS)
     except JavaRefusedError as error:
         bridge.close()
         why = f"it has no {CORE_CLASS} ({error.said})"
@@ -334,44 +367,10 @@ def connect_java(host: str, port: int, timeout_s: float) -> JavaCore:
         raise
 
 
-def _setting(data: JavaObject, index: int) -> tuple[str, str, str]:
-    with _expect_object(data.call("getSetting", index), "getSetting") as setting:
-        return (
-            str(setting.call("getDeviceLabel")),
-            str(setting.call("getPropertyName")),
-            str(setting.call("getPropertyValue")),
-        )
-
-
-def _size(vector: JavaObject) -> int:
-    return int(cast("int", vector.call("size")))
-
-
 def _java_tags(image: JavaObject) -> JavaTags:
     tags = parse_tags(cast("dict[str, Any]", image.field("tags")))
     received_ns = now_ns() - max(0, tags.age_ns)
     return JavaTags(**msgspec.structs.asdict(tags), received_ns=received_ns)
-
-
-def _expect_object(value: object, what: str) -> JavaObject:
-    if not isinstance(value, JavaObject):
-        raise _unexpected(what, "an object", value)
-    return value
-
-
-def _expect_array(value: object, what: str) -> Pixels:
-    if not isinstance(value, np.ndarray) or value.dtype.str not in ("|u1", "<u2"):
-        kind = value.dtype if isinstance(value, np.ndarray) else value
-        raise _unexpected(what, "pixels of 8 or 16 bits", kind)
-    return cast("NDArray[np.uint16]", value)
-
-
-def _unexpected(what: str, expected: str, found: object) -> CameraError:
-    return CameraError(
-        f"Micro-Manager: {what} returned {found!r}, {expected} was expected",
-        "set the camera's PixelType to a monochrome one of 8 or 16 bits; livedenoise check prints "
-        "the versions",
-    )
 
 
 def _changing(what: str) -> IncompleteFrameError:

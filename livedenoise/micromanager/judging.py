@@ -9,6 +9,7 @@ import math
 
 from livedenoise.core.check_facts import Finding, Level
 from livedenoise.core.micromanager_config import MicroManagerCameraConfig
+from livedenoise.micromanager.following import numbers_restart
 from livedenoise.micromanager.java_port import EXPECTED_VERSION
 from livedenoise.micromanager.look import Look
 from livedenoise.micromanager.processing import Processing
@@ -97,10 +98,10 @@ def judge_live(config: MicroManagerCameraConfig, look: Look, mmcore: str) -> Fin
         mend = "press Live in Micro-Manager"
         return _finding(name, "live view", "warning", "none runs: there is nothing to tap", mend)
     text = "runs, and is only watched"
-    if _restarts_count(mmcore):
+    if numbers_restart(mmcore):
         text += (
-            f"; MMCore {mmcore} counts frames anew whenever its buffer is full: what is lost at "
-            "that moment is not counted (12.5 and newer go on counting)"
+            f"; MMCore {mmcore or 'of unknown version'} counts frames anew whenever its buffer is "
+            "full: what is lost at that moment is not counted (12.5 and newer go on counting)"
         )
     return _finding(name, "live view", "ok", text)
 
@@ -189,12 +190,6 @@ def judge_own_constants(config: MicroManagerCameraConfig, look: Look) -> Finding
         "in the camera's section, or calibrate it"
     )
     return _finding(config.name, "own gain", "warning", text, mend)
-
-
-def _restarts_count(mmcore: str) -> bool:
-    """Return whether ImageNumber starts again when the buffer wraps (until 12.2.2)."""
-    parts = [int(part) for part in mmcore.split(".")[:2] if part.isdecimal()]
-    return len(parts) == 2 and parts < [12, 5]
 
 
 def _plain(value: float) -> str:

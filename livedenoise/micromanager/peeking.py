@@ -14,21 +14,20 @@ full, or somebody pops its frames. It is counted.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import NamedTuple
 
 from livedenoise.core.clock import now_ns
 from livedenoise.core.errors import CameraError
 from livedenoise.micromanager.core import Core, Taken
-from livedenoise.micromanager.following import Follower, Relation, Stamp
+from livedenoise.micromanager.following import Follower, Relation, Stamp, numbers_restart
 from livedenoise.micromanager.tags import FrameTags
 
-_GOES_ON = (12, 5)
-"""From this MMCore, ImageNumber goes on when the full buffer is cleared."""
 _TRUST_POLLS = 8
 """After so many polls with the same number of waiting frames, look whether they are the same."""
 
+_ASK_NS = 1_000_000_000
+"""Where none of the newest frames is ours: ask again after this time whose they are."""
 _MOST_CHANNELS = 16
 """Of a multi-camera device: the newest frame of ours is not searched for beyond so many others."""
 
@@ -58,7 +57,8 @@ class Peeker:
         Somebody else's.
     channel : int
         Of a multi-camera device; the other channels' frames are passed over, at the price of a
-        look at each.
+        look at each. A camera used alone has channel 0 only, whatever its frames say: a
+        multi-camera device leaves its mark on its cameras.
     most : int
         Frames that one poll returns; when more came, the newest of them, the others are lost.
     most_bytes : int
@@ -76,6 +76,8 @@ class Peeker:
         Copies thrown away: the camera's format was changed during the copy.
     other_channels : int
         Frames of other channels that were looked at.
+    others_since_ns : int or None
+        Since when only frames of other channels come; None while that is not so.
     """
 
     def __init__(
@@ -97,13 +99,16 @@ class Peeker:
         # In this process a look holds the interpreter's lock while it asks the camera for its
         # size, and the camera may be busy: then it is waited for before, without that lock.
         self._wait_before_look = core.backend == "python"
-        self._numbers_restart = _restarts_at_wrap(core.versions().mmcore)
+        self._numbers_restart = numbers_restart(core.versions().mmcore)
         self._follower = Follower()
         self._waiting = 0
         self._same_polls = 0
         self._over = False
         self._popped = False
         self._format: tuple[tuple[int, int], str] | None = None
+        self._alone: bool | None = None
+        self._asked_ns = 0
+        self.others_since_ns: int | None = None
         self.looks = self.unfit = self.other_channels = 0
 
     @property
@@ -155,6 +160,10 @@ class Peeker:
             return []
         if self._follower.last is None or relation is Relation.RESTARTED:
             self._begin()
+            if not self._is_ours(newest):
+                # The camera was used alone, and is one of several now.
+                self._waiting = -1
+                return []
         found = [newest]
         limit = min(self._most, max(1, self._most_bytes // max(1, newest.taken.pixels.nbytes)))
         for _ in range(2 * self._most + 8):
@@ -172,12 +181,38 @@ class Peeker:
 
     def _newest(self) -> tuple[_Look | None, int]:
         """Return the newest frame of our channel, and how far back the one before it is."""
+        others = self.other_channels
         for before in range(_MOST_CHANNELS):
             look = self._look(before)
-            if look is None or look.taken.tags.channel == self._channel:
+            if look is not None and self._is_ours(look):
+                self.others_since_ns = None
                 return look, before + 1
+            if look is None:
+                break
             self.other_channels += 1
+        if self.other_channels > others:
+            self._only_others()
         return None, 0
+
+    def _is_ours(self, look: _Look) -> bool:
+        """Return whether a frame is of our channel; a camera alone has channel 0 only."""
+        if look.taken.tags.channel == self._channel:
+            return True
+        return self._channel == 0 and self._is_alone()
+
+    def _is_alone(self) -> bool:
+        """Return whether one camera delivers; asked once a sequence, and only where it matters."""
+        if self._alone is None:
+            self._alone, self._asked_ns = self._core.channels() == 1, self._clock()
+        return self._alone
+
+    def _only_others(self) -> None:
+        now = self._clock()
+        if self.others_since_ns is None:
+            self.others_since_ns = now
+        if now - self._asked_ns >= _ASK_NS:
+            # A new sequence in which nothing is ours is not noticed as one.
+            self._alone = None
 
     def _complete(self, oldest: Stamp, relation: Relation) -> bool:
         """Return whether nothing new can be older than ``oldest``."""
@@ -193,7 +228,7 @@ class Peeker:
 
         The core numbers frames without a gap as they enter the buffer.
         """
-        if look.taken.tags.channel != self._channel:
+        if not self._is_ours(look):
             self.other_channels += 1
             return 1
         oldest = found[-1].stamp
@@ -238,6 +273,7 @@ class Peeker:
     def _begin(self) -> None:
         """Take note of what holds for a whole sequence."""
         self._over = self._popped = False
+        self._alone = None
         if self._numbers_restart:
             self._follower.wrap_frames = int(self._core.number("getBufferTotalCapacity"))
 
@@ -258,9 +294,3 @@ def _stamp(tags: FrameTags, earliest_ns: int, latest_ns: int) -> Stamp:
     if tags.age_ns >= 0:
         bounds = (max(0, earliest_ns - tags.age_ns), max(0, latest_ns - tags.age_ns))
     return Stamp(tags.image_number, tags.elapsed_ns, *bounds, form)
-
-
-def _restarts_at_wrap(version: str) -> bool:
-    """Return whether this MMCore's ImageNumber starts again at a wrap; so does an unknown one's."""
-    numbers = re.findall(r"\d+", version)
-    return tuple(map(int, numbers[:2])) < _GOES_ON

@@ -9,8 +9,6 @@ the next one means: a preset may set the exposure, binning moves the region.
 
 from __future__ import annotations
 
-import re
-
 import msgspec
 
 from livedenoise.core.camera import StreamRequest
@@ -18,8 +16,9 @@ from livedenoise.core.errors import CameraError
 from livedenoise.core.micromanager_config import MicroManagerCameraConfig, PropertyValue
 from livedenoise.micromanager.changes import Changes
 from livedenoise.micromanager.core import Core
+from livedenoise.micromanager.placing import BINNING, binning_now
+from livedenoise.micromanager.tags import binning_of
 
-BINNING = "Binning"
 _EXPOSURE_NOTED = 0.01
 _EXPOSURE_ERROR = 0.1
 """Cameras round to their line time; beyond this share it is another exposure."""
@@ -143,19 +142,6 @@ def format_now(core: Core, binning: int) -> Format:
         binning=binning,
         exposure_us=round(core.exposure_ms() * 1000),
     )
-
-
-def binning_now(core: Core, camera: str) -> int:
-    """Return the camera's binning; 1 for a camera that has none."""
-    if not core.flag("hasProperty", camera, BINNING):
-        return 1
-    return binning_of(core.property(camera, BINNING))
-
-
-def binning_of(text: str) -> int:
-    """Return the number in "2", "2x2" or "Binning 2x2"; 1 without one."""
-    found = re.search(r"\d+", text)
-    return max(1, int(found.group())) if found else 1
 
 
 def _apply_binning(core: Core, changes: Changes, name: str, camera: str, binning: int) -> None:

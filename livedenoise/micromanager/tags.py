@@ -9,6 +9,7 @@ Micro-Manager; what was commanded is known without it.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -23,7 +24,7 @@ ELAPSED_MS = "ElapsedTime-ms"
 RECEIVED = "TimeReceivedByCore"
 CAMERA = "Camera"
 CHANNEL = "CameraChannelIndex"
-_FORMAT = ("Height", "Width", "ROI-X-start", "ROI-Y-start", "Binning")
+_FORMAT = ("Height", "Width", "ROI-X-start", "ROI-Y-start", "ROI", "Binning")
 _LABELLED = f"-{CHANNEL}"
 TAGS = (
     "Width", "Height", "PixelType", "ROI-X-start", "ROI-Y-start", "Binning",
@@ -31,6 +32,7 @@ TAGS = (
 )  # fmt: skip
 
 _DTYPES = {"GRAY8": "|u1", "GRAY16": "<u2"}
+_MOST_BINNING = 64
 _MOST_S = 60.0
 """A frame that waited longer than this did not: the computer's clock was set meanwhile."""
 
@@ -68,6 +70,52 @@ class FrameTags(msgspec.Struct, frozen=True, kw_only=True):
     binning: int = 0
     camera: str = ""
     channel: int = 0
+
+
+class Placing(msgspec.Struct, frozen=True):
+    """Where a frame lies on the sensor: its corner in unbinned pixels, and the binning."""
+
+    roi_x: int = 0
+    roi_y: int = 0
+    binning: int = 1
+
+
+def placing(tags: FrameTags, *, roi: tuple[int, int], binning: int) -> Placing:
+    """Return where a frame lies on the sensor.
+
+    Parameters
+    ----------
+    tags : FrameTags
+        What the frame itself says; many adapters write neither region nor binning.
+    roi : tuple of int
+        Corner (x, y) in unbinned pixels, for a frame that does not say it.
+    binning : int
+        For a frame that does not say it.
+    """
+    binning = tags.binning or binning
+    return Placing(
+        roi_x=tags.roi_x * binning if tags.roi_x >= 0 else roi[0],
+        roi_y=tags.roi_y * binning if tags.roi_y >= 0 else roi[1],
+        binning=binning,
+    )
+
+
+def says_where(tags: FrameTags) -> bool:
+    """Return whether a frame says itself where it lies."""
+    return tags.binning > 0 and tags.roi_x >= 0 and tags.roi_y >= 0
+
+
+def binning_of(text: object, default: int = 1) -> int:
+    """Return the number in "2", "2x2" or "Binning 2x2"; ``default`` without one of 1 to 64."""
+    found = re.search(r"\d+", str(text))
+    number = int(found.group()) if found else 0
+    return number if 1 <= number <= _MOST_BINNING else default
+
+
+def region_tags(tags: Mapping[str, object]) -> FrameTags:
+    """Return what a frame's tags say of its place alone, whatever its pixels are."""
+    roi_x, roi_y, binning = _region(tuple(str(tags.get(name)) for name in _FORMAT[2:]))
+    return FrameTags(roi_x=roi_x, roi_y=roi_y, binning=binning)
 
 
 def parse_tags(tags: Mapping[str, object], *, wall_s: Callable[[], float] = time.time) -> FrameTags:
@@ -111,10 +159,18 @@ def _format(kind: str, told: tuple[str, ...]) -> tuple[tuple[int, int], str, int
             f"frames are {kind}, supported are {', '.join(_DTYPES)}",
             "set the camera to a monochrome pixel type of 8 or 16 bits",
         )
-    height, width, roi_x, roi_y, binning = told
-    shape = int(_number(height, 0)), int(_number(width, 0))
-    corner = int(_number(roi_x, -1)), int(_number(roi_y, -1))
-    return shape, _DTYPES[kind], *corner, int(_number(binning, 0))
+    shape = int(_number(told[0], 0)), int(_number(told[1], 0))
+    return shape, _DTYPES[kind], *_region(told[2:])
+
+
+@lru_cache(maxsize=64)
+def _region(told: tuple[str, ...]) -> tuple[int, int, int]:
+    """Return corner and binning; the acquisition engines write the region as "x-y-width-height"."""
+    roi_x, roi_y, roi, binning = told
+    parts = roi.split("-")
+    corner = parts[:2] if len(parts) == 4 else ("", "")
+    x, y = _number(roi_x, _number(corner[0], -1)), _number(roi_y, _number(corner[1], -1))
+    return int(x), int(y), binning_of(binning, 0)
 
 
 def age_ns(received: object, wall_s: Callable[[], float] = time.time) -> int:

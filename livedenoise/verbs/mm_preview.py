@@ -6,6 +6,8 @@ import argparse
 import signal
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from types import FrameType
 
 import msgspec
@@ -27,24 +29,20 @@ def mm_preview(arguments: argparse.Namespace) -> int:
     from livedenoise.micromanager.java_core import connect_java
 
     stop = threading.Event()
-
-    def end(number: int, frame: FrameType | None) -> None:
-        del number, frame
-        stop.set()
-
-    before = signal.signal(signal.SIGINT, end)
-    core = connect_java("127.0.0.1", arguments.port, arguments.timeout)
-    try:
-        with FrameSubscriber(arguments.frames, stream=arguments.stream) as subscriber:
-            if not arguments.json:
-                sys.stdout.write(
-                    f"{arguments.frames} -> preview of Micro-Manager on port {arguments.port}, "
-                    f"at most {arguments.max_hz:g} frames a second; Ctrl-C ends it\n"
-                )
-            counts = push_forever(subscriber, core, arguments.max_hz, stop)
-    finally:
-        core.close()
-        signal.signal(signal.SIGINT, before)
+    with ExitStack() as steps:
+        # Signals are taken once there is a loop that heeds them: until then Ctrl-C ends as always.
+        core = connect_java("127.0.0.1", arguments.port, arguments.timeout)
+        steps.callback(core.close)
+        subscriber = FrameSubscriber(arguments.frames, stream=arguments.stream)
+        steps.enter_context(subscriber)
+        steps.enter_context(_ended_by_signals(stop))
+        if not arguments.json:
+            sys.stdout.write(
+                f"{arguments.frames} -> preview of Micro-Manager on port {arguments.port}, "
+                f"at most {arguments.max_hz:g} frames a second; Ctrl-C ends it\n"
+            )
+            sys.stdout.flush()
+        counts = push_forever(subscriber, core, arguments.max_hz, stop, on_silence=_say)
     if arguments.json:
         print_json(msgspec.to_builtins(counts))
     else:
@@ -52,6 +50,28 @@ def mm_preview(arguments: argparse.Namespace) -> int:
             f"shown {counts.shown}, left out {counts.left_out}, of another size {counts.unfit}\n"
         )
     return 0
+
+
+def _say(text: str) -> None:
+    """Say something that is not the result."""
+    sys.stderr.write(f"livedenoise: {text}\n")
+    sys.stderr.flush()
+
+
+@contextmanager
+def _ended_by_signals(stop: threading.Event) -> Iterator[None]:
+    """Set ``stop`` on Ctrl-C and SIGTERM; afterwards they do what they did before."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        del number, frame
+        stop.set()
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def register(verbs: Verbs) -> None:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from bridge.client import BridgeProcess, PrivateSockets
 from pyjavaz import JavaObject
+
+_HANGS_S = 60.0
+"""Then pyjavaz's sockets are taken away. pytest's own limit would not end a test that hangs in an
+acquisition of pycromanager: what it raises there meets a ``finally`` that waits again, for ever."""
 
 StartBridge = Callable[..., BridgeProcess]
 
@@ -17,7 +22,12 @@ def pyjavaz_sockets(leak_guard: None) -> Iterator[PrivateSockets]:
     """Let pyjavaz start fresh in this test, and end with it whatever hangs."""
     del leak_guard  # only named so that it looks after this fixture has cleaned up
     sockets = PrivateSockets()
+    watchdog = threading.Timer(_HANGS_S, sockets.close)
+    watchdog.name = "watchdog of pyjavaz"
+    watchdog.start()
     yield sockets
+    watchdog.cancel()
+    watchdog.join()
     sockets.close()
 
 

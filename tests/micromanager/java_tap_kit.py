@@ -70,10 +70,15 @@ def watching(
 @pytest.fixture
 def live(bridge: BridgeProcess) -> BridgeProcess:
     """Return a bridge with a live view of 10 ms frames."""
+    show(bridge)
+    return bridge
+
+
+def show(bridge: BridgeProcess) -> None:
+    """Switch a live view of 10 ms frames on."""
     bridge.user("setProperty", "Camera", "FastImage", "1")
     bridge.user("setExposure", 10.0)
     bridge.order("live", on=True)
-    return bridge
 
 
 def change(bridge: BridgeProcess, *calls: tuple[Any, ...]) -> None:

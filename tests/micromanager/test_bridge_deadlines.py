@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import zmq
 from bridge.client import BridgeProcess
+from deadline_kit import HOST, SHORT_S, SOON_S, attached, hanging_in, timed
 
 from livedenoise.core.errors import CameraError
 from livedenoise.micromanager.bridge import (
@@ -20,31 +21,20 @@ from livedenoise.micromanager.bridge import (
     InterruptedCallError,
     probe_port,
 )
-from livedenoise.micromanager.java_core import JavaCore, connect_java
+from livedenoise.micromanager.java_core import connect_java
 from livedenoise.micromanager.java_messages import JavaRefusedError
 from livedenoise.micromanager.java_port import PortError, PortState
 
-HOST = "127.0.0.1"
-SHORT_S = 0.3
-SOON_S = 0.25
-"""For what takes no time at all, on a machine that others use too."""
+
+@pytest.fixture
+def bridge(calm_bridge: BridgeProcess) -> BridgeProcess:
+    """Return the module's bridge, which must not be killed; ``mortal`` may."""
+    return calm_bridge
 
 
-@contextmanager
-def attached(port: int, timeout_s: float = 5.0) -> Iterator[JavaCore]:
-    core = connect_java(HOST, port, timeout_s)
-    try:
-        yield core
-    finally:
-        core.close()
-
-
-def timed(call: Callable[[], object], error: type[CameraError]) -> tuple[CameraError, float]:
-    """Return the error of a call and how long it took, in s."""
-    began = time.perf_counter()
-    with pytest.raises(error) as caught:
-        call()
-    return caught.value, time.perf_counter() - began
+@pytest.fixture
+def mortal(start_bridge: Callable[..., BridgeProcess]) -> BridgeProcess:
+    return start_bridge()
 
 
 @contextmanager
@@ -187,18 +177,18 @@ def test_one_call_that_is_never_answered_ends_the_connection(bridge: BridgeProce
 
 
 @pytest.mark.parametrize("after", [False, True])
-def test_java_dying_during_a_call_is_noticed_at_once(bridge: BridgeProcess, after: bool) -> None:
-    with attached(bridge.port, 5.0) as core:
-        bridge.fault("die", "getCameraDevice", after=after)
+def test_java_dying_during_a_call_is_noticed_at_once(mortal: BridgeProcess, after: bool) -> None:
+    with attached(mortal.port, 5.0) as core:
+        mortal.fault("die", "getCameraDevice", after=after)
         error, took_s = timed(core.camera, BridgeDeadError)
         assert took_s < 1.0
         assert "went away while getCameraDevice was asked" in error.message
-        assert f"Run server on port {bridge.port}" in error.hint
+        assert f"Run server on port {mortal.port}" in error.hint
 
 
-def test_java_dying_between_calls_is_noticed_by_the_next(bridge: BridgeProcess) -> None:
-    with attached(bridge.port, 5.0) as core:
-        bridge.kill()
+def test_java_dying_between_calls_is_noticed_by_the_next(mortal: BridgeProcess) -> None:
+    with attached(mortal.port, 5.0) as core:
+        mortal.kill()
         error, took_s = timed(core.camera, BridgeDeadError)
         assert took_s < 1.0
         assert "went away" in error.message
@@ -231,34 +221,6 @@ def test_a_long_call_may_take_what_its_caller_allows(bridge: BridgeProcess) -> N
         bridge.fault("hang", "clearROI")
         error, _ = timed(lambda: core.long_call("clearROI", limit_s=0.4), BridgeDeadError)
         assert "clearROI within 0.4 s" in error.message
-
-
-class Waiting:
-    """A call in a thread of its own, and when and how it ended."""
-
-    def __init__(self, call: Callable[[], object]) -> None:
-        self.error: CameraError | None = None
-        self.ended_s = 0.0
-        self._call = call
-        self._thread = threading.Thread(target=self._run)
-        self._thread.start()
-
-    def _run(self) -> None:
-        try:
-            self._call()
-        except CameraError as error:
-            self.error = error
-        self.ended_s = time.perf_counter()
-
-    def join(self) -> None:
-        self._thread.join(10)
-        assert not self._thread.is_alive()
-
-
-def hanging_in(bridge: BridgeProcess, call: Callable[[], object], eventually: Any) -> Waiting:
-    waiting = Waiting(call)
-    eventually(lambda: bridge.state()["hanging"])
-    return waiting
 
 
 def test_an_interrupted_call_returns_and_its_answer_is_no_one_elses(

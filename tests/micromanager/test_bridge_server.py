@@ -362,3 +362,27 @@ def test_ends_with_its_parent(mortal: BridgeProcess) -> None:
     assert process.stdin is not None
     process.stdin.close()
     assert mortal.wait_dead() == 0
+
+
+def test_the_last_words_of_a_socket_that_pyjavaz_closes_arrive(
+    pyjavaz_sockets: PrivateSockets,
+) -> None:
+    """Pycromanager says "finished" and closes; an acquisition that misses it never ends."""
+    import zmq
+    from acquisition_kit import free_ports
+    from pyjavaz import PushSocket
+
+    del pyjavaz_sockets
+    (port,) = free_ports(1)
+    with zmq.Context() as context, context.socket(zmq.PULL) as heard:
+        heard.rcvhwm = 1
+        heard.connect(f"tcp://127.0.0.1:{port}")
+        spoken = PushSocket(port)
+        for number in range(100):  # more than is under way when the socket is closed
+            spoken.send({"number": number, "padding": "." * 100_000})
+        spoken.send({"special": "finished"})
+        spoken.close()
+        for _ in range(100):
+            assert heard.poll(2000)
+            heard.recv_multipart()
+        assert heard.recv_multipart() == [b'{"special": "finished"}']

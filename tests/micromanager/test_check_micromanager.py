@@ -10,11 +10,20 @@ from bridge.client import BridgeProcess
 
 from livedenoise.core.check_facts import CheckReport, Finding
 from livedenoise.core.config import Config, parse_config
+from livedenoise.core.errors import EXIT_CAMERA, StageError
+from livedenoise.daemon.bring_up import OPEN_TIMEOUT_S
 from livedenoise.daemon.options import RunOptions, with_options
 from livedenoise.daemon.preflight.check import Preflight
+from livedenoise.daemon.preflight.probes import Answer, Job, Probes
 
 DEMO = {"app_path": "demo", "config_file": "MMConfig_demo.cfg"}
 CLOSED_PORT = 18_199
+
+
+@pytest.fixture
+def bridge(calm_bridge: BridgeProcess) -> BridgeProcess:
+    """Return the module's bridge: no test here kills it."""
+    return calm_bridge
 
 
 def config_of(**camera: Any) -> Config:
@@ -105,3 +114,18 @@ def test_a_core_that_cannot_be_had_still_tells_versions_and_port_and_says_it_onc
     assert f"closed: nothing listens on 127.0.0.1:{CLOSED_PORT}" in found["mm: port"].text
     assert "pycromanager 1.0.2" in found["mm: versions"].text
     assert report.exit_code == 2
+
+
+def test_a_camera_may_take_as_long_to_open_as_in_a_run(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A rig's devices take a minute; a camera that cools down takes longer."""
+    given: list[float] = []
+
+    def ask(self: Probes, jobs: list[Job], timeout_s: float) -> dict[str, Answer]:
+        given.append(timeout_s)
+        return {job.name: StageError("refused", EXIT_CAMERA, "mend it") for job in jobs}
+
+    monkeypatch.setattr(Probes, "ask", ask)
+    check(config_of(**DEMO), tmp_path)
+    assert given == [OPEN_TIMEOUT_S]

@@ -68,11 +68,18 @@ def acquire_beside(hook: Hook, events: list[dict[str, Any]]) -> Any:
     return acquisition.get_dataset()
 
 
-@pytest.mark.parametrize("channel", ["", "DAPI"])
-def test_denoised_images_lie_beside_the_raw_ones_in_memory(start: Start, channel: str) -> None:
+def test_denoised_images_lie_beside_the_raw_ones_in_memory(start: Start) -> None:
     listen, metrics, frames = free_ports(3)
     share = {"enabled": True, "port": metrics, "max_hz": 1000.0}
     run = start(hook_run_config(f"tcp://127.0.0.1:{listen}", share=share))
+    for channel in ("", "DAPI"):
+        check_images_beside(listen, frames, channel)
+    run.daemon.request_stop()
+    assert run.result().exit_code == 0
+
+
+def check_images_beside(listen: int, frames: int, channel: str) -> None:
+    """Acquire with a hook of the daemon at these ports; look at the data set."""
     events = time_events(80, exposure=10.0)
     for event in events:
         event["axes"] |= {"channel": channel} if channel else {}
@@ -92,8 +99,6 @@ def test_denoised_images_lie_beside_the_raw_ones_in_memory(start: Start, channel
         dataset = acquire_beside(hook, events)
         assert hook.flush(5)
     counts = hook.counts()
-    run.daemon.request_stop()
-    assert run.result().exit_code == 0
     assert counts.taken - before.taken >= 80
     assert counts.denoised["delivered"] >= 5
     law(counts.denoised)

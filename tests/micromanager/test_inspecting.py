@@ -45,6 +45,12 @@ def named(findings: tuple[Finding, ...]) -> dict[str, Finding]:
 
 
 @pytest.fixture
+def bridge(calm_bridge: BridgeProcess) -> BridgeProcess:
+    """Return the module's bridge: no test here kills it."""
+    return calm_bridge
+
+
+@pytest.fixture
 def core() -> Iterator[PythonCore]:
     app = find_app("demo")
     core = start_python(app, app / "MMConfig_demo.cfg", buffer_mb=64)
@@ -261,6 +267,60 @@ def test_a_refused_property_stands_beside_what_was_found() -> None:
     assert "Nope" in found.refusal.message
     assert found.prepared is None
     assert "DemoCamera" in named(found.findings)["micro-manager"].text
+
+
+def test_a_refused_camera_is_described_as_it_was_then_and_loaded_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Loading a rig's configuration takes a minute and starts its devices anew."""
+    call, loaded = PythonCore.call, []
+
+    def counted(self: PythonCore, name: str, *args: object) -> object:
+        loaded.extend(args if name == "loadSystemConfiguration" else ())
+        return call(self, name, *args)
+
+    monkeypatch.setattr(PythonCore, "call", counted)
+    preset = {"Camera": "LowRes"}
+    found = inspected(demo(presets=preset, properties={"Camera": {"Nope": "1"}}, buffer_mb=32))
+    assert found.refusal is not None
+    assert len(loaded) == 1
+    told = named(found.findings)
+    assert "binning 4 of" in told["micro-manager"].text
+    assert told["buffer"].text.startswith("32 MiB")
+
+
+def test_a_configuration_that_does_not_load_is_loaded_once(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from livedenoise.micromanager import python_core
+
+    started = []
+
+    def counted(app: Path, file: Path | None, **options: Any) -> PythonCore:
+        started.append(file)
+        return start_python(app, file, **options)
+
+    monkeypatch.setattr(python_core, "start_python", counted)
+    broken = tmp_path / "broken.cfg"
+    broken.write_text("Device,Camera,NoSuchAdapter,DCam\n")
+    found = inspected(configured(app_path="demo", config_file=str(broken)))
+    assert found.refusal is not None
+    assert "NoSuchAdapter" in found.refusal.message
+    assert started == [broken]
+    told = named(found.findings)
+    assert set(told) == {"versions", "folder"}
+    assert "device interface 75" in told["folder"].text
+
+
+def test_a_refused_camera_of_a_running_micro_manager_is_described_as_it_was_then(
+    bridge: BridgeProcess,
+) -> None:
+    bridge.user("startContinuousSequenceAcquisition", 5.0)
+    found = inspected(configured(backend="java", port=bridge.port))
+    assert found.refusal is not None
+    assert named(found.findings)["live view"].ok == "problem"
+    assert bridge.traffic()["calls"]["connect"] == 1
+    assert bridge.user("isSequenceRunning") is True
 
 
 def test_a_refused_region_stands_beside_what_was_found() -> None:

@@ -11,6 +11,7 @@ import pytest
 from bridge.client import BridgeProcess
 from java_bridge_kit import bridge, core, shared_bridge
 
+from livedenoise.client import FrameSubscriber, mm_preview
 from livedenoise.client.mm_preview import PreviewCounts, push_forever
 from livedenoise.core.errors import CameraError
 from livedenoise.micromanager.java_core import JavaCore
@@ -111,3 +112,37 @@ def test_a_subscription_is_shown_until_stopped(bridge: BridgeProcess, core: Java
     counts = push_forever(cast("Any", Frames(5, stop)), core, 1e6, stop)
     assert counts == PreviewCounts(shown=5, left_out=0, unfit=0)
     assert bridge.state()["display_count"] - before == 5
+
+
+def why_silent(
+    core: JavaCore, frames: list[np.ndarray[Any, Any]], refused: dict[str, int], problem: str = ""
+) -> list[str]:
+    """Return what is said when these frames came, over and over, for longer than it is silent."""
+    stop, said = threading.Event(), []
+    rounds = 0
+
+    class Subscriber:
+        def receive(self, timeout_s: float) -> tuple[None, np.ndarray[Any, Any]] | None:
+            assert timeout_s > 0
+            nonlocal rounds
+            rounds += 1
+            if rounds > 20:
+                stop.set()
+            return (None, frames[rounds % len(frames)]) if frames else None
+
+    stand_in = Subscriber()
+    stand_in.refused, stand_in.problem = refused, problem  # type: ignore[attr-defined]
+    subscriber = cast("FrameSubscriber", stand_in)
+    push_forever(subscriber, core, 1e6, stop, on_silence=said.append)
+    return said
+
+
+def test_why_nothing_is_shown_is_said_once(core: JavaCore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mm_preview, "_SILENT_S", 0.0)
+    (text,) = why_silent(core, [picture()[:256]], {})
+    assert "what comes has another size" in text
+    (text,) = why_silent(core, [], {"parts": 3})
+    assert "no frames of livedenoise (3 parts)" in text
+    (text,) = why_silent(core, [], {}, "a wrong key")
+    assert "no frame came (a wrong key); is livedenoise running" in text
+    assert why_silent(core, [picture()], {}) == []

@@ -193,7 +193,7 @@ def test_sixteen_bits_where_eight_were_prepared_end_the_run(bridge: BridgeProces
     with watching(bridge) as watched:
         watched.take(2)
         change(bridge, ("setProperty", "Camera", "PixelType", "16bit"))
-        with pytest.raises(CameraError, match=r"512x512 pixels of <u2.*512x512 of \|u1"):
+        with pytest.raises(CameraError, match=r"512x512 16-bit pixels.*512x512 8-bit"):
             watched.until(lambda frame: frame.dtype == "<u2")
 
 

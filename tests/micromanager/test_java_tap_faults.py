@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from bridge.client import BridgeProcess
-from java_tap_kit import live, tap, watching
+from java_bridge_kit import bridge, shared_bridge
+from java_tap_kit import live, show, tap, watching
+from tap_kit import free_endpoint
 
 from livedenoise.core.camera import Captured, Event, StreamRequest
 from livedenoise.core.errors import CameraError
 
-__all__ = ["live"]
+__all__ = ["bridge", "live", "shared_bridge"]
 
 
 def test_a_slow_bridge_delays_no_look_for_long(live: BridgeProcess) -> None:
@@ -47,10 +50,12 @@ def test_after_a_pause_frames_are_looked_back_for(live: BridgeProcess) -> None:
     assert seqs == list(range(10, 50))
 
 
-def test_java_dying_ends_the_run_at_once(live: BridgeProcess) -> None:
-    with watching(live) as watched:
+def test_java_dying_ends_the_run_at_once(start_bridge: Callable[..., BridgeProcess]) -> None:
+    doomed = start_bridge()
+    show(doomed)
+    with watching(doomed) as watched:
         watched.take(2)
-        live.kill()
+        doomed.kill()
         began = time.perf_counter()
         with pytest.raises(CameraError, match="went away") as caught:
             watched.until(lambda _: False)
@@ -89,11 +94,11 @@ def test_a_stop_does_not_wait_for_an_answer_that_never_comes(
     assert len(rest) == 1
 
 
-def test_nothing_listens(bridge: BridgeProcess) -> None:
-    bridge.kill()
+def test_nothing_listens() -> None:
+    port = int(free_endpoint().rpartition(":")[2])
     with pytest.raises(CameraError, match="nothing listens") as caught:
-        tap(bridge.port).open()
-    assert f"Run server on port {bridge.port}" in caught.value.hint
+        tap(port).open()
+    assert f"Run server on port {port}" in caught.value.hint
 
 
 @pytest.mark.parametrize(

@@ -71,6 +71,8 @@ def test_live_means_other_things_to_own_and_tap() -> None:
     assert judging.judge_live(tap, running, "12.5.1").text == "runs, and is only watched"
     assert "counts frames anew" in judging.judge_live(tap, running, "11.10.0").text
     assert "counts frames anew" in judging.judge_live(tap, running, "12.2.2").text
+    # As the tap itself does with a version it cannot read.
+    assert "of unknown version counts" in judging.judge_live(tap, running, "").text
 
 
 def test_the_rate_is_no_faster_than_exposure_and_readout() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 import subprocess
 import sys
 import zlib
@@ -16,7 +17,7 @@ from waiting import wait_until
 
 from livedenoise.bus.context import new_context
 from livedenoise.bus.publish import FramePublisher
-from livedenoise.core.errors import EXIT_CAMERA
+from livedenoise.core.errors import EXIT_ABORTED, EXIT_CAMERA
 from livedenoise.core.frame import FrameHeader
 
 COMMAND = [sys.executable, "-m", "livedenoise", "mm-preview", "--json"]
@@ -60,7 +61,11 @@ def header(seq: int, pixels: np.ndarray) -> FrameHeader:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
-def test_shared_frames_are_shown_until_ctrl_c(bridge: BridgeProcess) -> None:
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
+def test_shared_frames_are_shown_until_it_is_ended(
+    end: signal.Signals, bridge: BridgeProcess
+) -> None:
+    before = bridge.state()["display_count"]
     pixels = (np.arange(512 * 512).reshape(512, 512) % 4096).astype(np.uint16)
     context = new_context()
     publisher = FramePublisher(context, "tcp://127.0.0.1:*")
@@ -72,11 +77,11 @@ def test_shared_frames_are_shown_until_ctrl_c(bridge: BridgeProcess) -> None:
         nonlocal seq
         publisher.publish(header(seq, pixels), pixels)
         seq += 1
-        return bridge.state()["display_count"] >= 3
+        return bridge.state()["display_count"] >= before + 3
 
     try:
         wait_until(shown, 20)
-        verb.send_signal(signal.SIGINT)
+        verb.send_signal(end)
         said, _ = verb.communicate(timeout=10)
     finally:
         verb.kill()
@@ -84,7 +89,7 @@ def test_shared_frames_are_shown_until_ctrl_c(bridge: BridgeProcess) -> None:
         publisher.close()
         context.term()
     assert verb.returncode == 0
-    assert json.loads(said)["shown"] == bridge.state()["display_count"]
+    assert json.loads(said)["shown"] == bridge.state()["display_count"] - before
     assert {one["crc32"] for one in bridge.state()["displayed"]} == {zlib.crc32(pixels.tobytes())}
 
 
@@ -95,3 +100,46 @@ def test_without_micro_manager_it_says_so_and_ends(tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.returncode == EXIT_CAMERA
     assert "nothing listens on 127.0.0.1:4899" in done.stdout + done.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+def test_ctrl_c_ends_it_while_it_connects() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        port = str(mute.getsockname()[1])
+        verb = subprocess.Popen(
+            [*COMMAND, "--port", port, "--timeout", "60"],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+        )
+        try:
+            mute.settimeout(20)
+            caller, _ = mute.accept()
+            with caller:
+                verb.send_signal(signal.SIGINT)
+                verb.communicate(timeout=10)
+        finally:
+            verb.kill()
+            verb.wait(10)
+    assert verb.returncode == EXIT_ABORTED
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+def test_it_says_once_why_nothing_is_shown(bridge: BridgeProcess) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        endpoint = f"tcp://127.0.0.1:{free.getsockname()[1]}"
+    options = ["--port", str(bridge.port), "--frames", endpoint]
+    verb = subprocess.Popen(
+        [*COMMAND, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        assert verb.stderr is not None
+        said = verb.stderr.readline()
+        verb.send_signal(signal.SIGINT)
+        out, rest = verb.communicate(timeout=10)
+    finally:
+        verb.kill()
+        verb.wait(10)
+    assert "no frame came" in said
+    assert "[share] enabled = true" in said
+    assert rest == ""
+    assert (verb.returncode, json.loads(out)["shown"]) == (0, 0)

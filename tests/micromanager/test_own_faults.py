@@ -18,6 +18,7 @@ from waiting import wait_until
 from livedenoise.core.camera import Event, StreamRequest
 from livedenoise.core.clock import now_ns
 from livedenoise.core.errors import EXIT_CAMERA, CameraError
+from livedenoise.core.frame import FrameFlags
 
 LONG_US = 10_000_000
 
@@ -52,6 +53,8 @@ def test_a_region_changed_under_us_starts_again_with_the_new_one() -> None:
         assert camera.counters()["changed_under_us"] == 1
     assert (after.shape, after.roi_x, after.roi_y) == ((128, 64), 16, 32)
     assert after.camera_seq > before[-1].camera_seq
+    # What was exposed as the region changed is not known.
+    assert after.flags & FrameFlags.AFTER_GAP
 
 
 def test_a_change_under_us_is_counted() -> None:

@@ -61,6 +61,16 @@ def test_everything_is_as_it_was_after_a_run(bridge: BridgeProcess) -> None:
     assert bridge.state()["objects"] == {}
 
 
+def test_a_configuration_file_of_the_other_backend_is_told_to_be_unused(
+    bridge: BridgeProcess,
+) -> None:
+    """The same configuration serves both ways."""
+    camera = java_camera(bridge.port, config_file=Path("MMConfig_demo.cfg"), app_path="demo")
+    notes = camera.open().notes
+    camera.close()
+    assert "MMConfig_demo.cfg is not loaded: Micro-Manager has its own" in notes
+
+
 def test_what_is_not_configured_is_taken_as_it_is_in_the_window(bridge: BridgeProcess) -> None:
     bridge.user("setProperty", "Camera", "Binning", "2")
     bridge.user("setExposure", 7.0)

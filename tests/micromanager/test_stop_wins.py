@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
 from bridge.client import BridgeProcess
 from demo_kit import FAST, Slots, core_of, demo_camera, java_camera, streaming, take
+from test_sequence_stream import ScriptedCore
+from waiting import wait_until
 
 from livedenoise.acquire.micromanager_control import SequenceControl
 from livedenoise.core.camera import Event, StreamRequest
@@ -17,6 +21,7 @@ from livedenoise.core.errors import CameraError
 from livedenoise.core.frame import FrameFlags
 from livedenoise.micromanager.core import Core
 
+TWO = Path(__file__).resolve().parents[2] / "hardware_configs" / "micromanager_two_cameras.cfg"
 EVENTS = (Event(index=0, exposure_us=1000), Event(index=1, exposure_us=3000))
 
 
@@ -181,10 +186,26 @@ def test_frames_that_a_new_region_swept_away_leave_a_gap() -> None:
     assert counts["changed_under_us"] == 1
 
 
-def test_a_camera_that_was_part_of_a_multi_camera_device_delivers_alone(
+def test_a_camera_that_was_part_of_a_multi_camera_device_delivers_alone() -> None:
+    """The device leaves its channel tag on the cameras it used."""
+    camera = demo_camera(config_file=TWO, device="Right", properties={})
+    with streaming(camera, exposure_us=4000, n_frames=5) as (camera, _):
+        camera.stop()
+        core = core_of(camera)
+        list(camera.frames(Slots()))
+        core.call("setCameraDevice", "Both")
+        core.call("startSequenceAcquisition", 2, 0.0, True)
+        wait_until(lambda: not core.running())
+        assert {core.pop(tags=True).tags.channel for _ in range(4)} == {0, 1}
+        core.call("setCameraDevice", "Right")
+        camera.start()
+        assert [frame.camera_seq for frame in camera.frames(Slots())] == list(range(5))
+        assert not camera.counters().get("channel_not_taken")
+
+
+def test_a_camera_that_was_part_of_a_multi_camera_device_delivers_alone_over_the_bridge(
     bridge_of_two: BridgeProcess,
 ) -> None:
-    """The device leaves its channel tag on the cameras it used."""
     camera = java_camera(bridge_of_two.port, device="Right", properties={})
     with streaming(camera, exposure_us=4000, n_frames=5) as (camera, _):
         assert [frame.camera_seq for frame in camera.frames(Slots())] == list(range(5))
@@ -194,10 +215,7 @@ def test_a_camera_that_was_part_of_a_multi_camera_device_delivers_alone(
 
 @pytest.fixture
 def bridge_of_two(start_bridge: Callable[..., BridgeProcess]) -> BridgeProcess:
-    from pathlib import Path
-
-    file = Path(__file__).resolve().parents[2] / "hardware_configs/micromanager_two_cameras.cfg"
-    bridge = start_bridge(configuration=str(file))
+    bridge = start_bridge(configuration=str(TWO))
     # Used once as a whole, so that its tag is there.
     bridge.user("startSequenceAcquisition", 2, 0.0, True)
     deadline_s = time.monotonic() + 5
@@ -304,3 +322,36 @@ def test_one_slow_answer_does_not_keep_settings_from_being_put_back(
     camera.close()
     assert bridge.state()["properties"]["Camera-Gain"] == before
     assert not bridge.state()["running"]
+
+
+class BusyCore(ScriptedCore):
+    """A core that answers nothing about its camera while that exposes."""
+
+    def __init__(self) -> None:
+        super().__init__([])
+        self.calls: list[str] = []
+        self.free_again = threading.Event()
+
+    def call(self, name: str, *args: object) -> object:
+        self.calls.append(name)
+        if name == "isSequenceRunning":
+            self.free_again.wait(10)
+        return super().call(name, *args)
+
+
+def test_what_we_did_not_start_is_not_stopped() -> None:
+    core = BusyCore()
+    SequenceControl(core, "scope", 1000).finish()
+    assert "stopSequenceAcquisition" not in core.calls
+
+
+def test_a_question_about_a_busy_camera_is_not_waited_for() -> None:
+    core = BusyCore()
+    control = SequenceControl(core, "scope", 10_000_000)
+    began_s = time.monotonic()
+    assert control.running()
+    assert control.running()
+    assert time.monotonic() - began_s < 2
+    assert core.calls.count("isSequenceRunning") == 1
+    core.free_again.set()
+    wait_until(lambda: not control.running())

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from livedenoise.core.errors import CameraError
-from livedenoise.micromanager.tags import parse_tags
+from livedenoise.micromanager.tags import FrameTags, Placing, binning_of, parse_tags, placing
 
 NOW = datetime(2026, 11, 21, 17, 31, 51, 500_000)  # noqa: DTZ001  the core writes local time
 TAGS = {
@@ -47,6 +47,28 @@ def test_what_is_missing_is_told_as_missing() -> None:
     assert (tags.image_number, tags.elapsed_ns, tags.age_ns) == (-1, -1, -1)
     assert (tags.roi_x, tags.roi_y, tags.binning, tags.channel) == (-1, -1, 0, 0)
     assert tags.dtype == "|u1"
+
+
+@pytest.mark.parametrize(
+    ("text", "binning"),
+    [("2", 2), ("2x2", 2), ("Binning 4x4", 4), (8, 8), ("0", 1), ("", 1), (None, 1), ("999", 1)],
+)
+def test_binning_is_read_by_one_rule(text: object, binning: int) -> None:
+    assert binning_of(text) == binning
+    assert parsed(Binning=text).binning == binning_of(text, 0)
+
+
+def test_the_engines_way_to_write_a_region_is_understood() -> None:
+    silent = {"ROI-X-start": None, "ROI-Y-start": None}
+    assert (parsed(**silent, ROI="3-5-64-48").roi_x, parsed(**silent, ROI="3-5").roi_x) == (3, -1)
+    assert parsed(ROI="3-5-64-48").roi_x == 10
+
+
+def test_what_a_frame_does_not_say_of_its_place_is_as_known() -> None:
+    told = FrameTags(roi_x=4, roi_y=6, binning=2)
+    assert placing(told, roi=(1, 1), binning=1) == Placing(8, 12, 2)
+    assert placing(FrameTags(), roi=(30, 40), binning=2) == Placing(30, 40, 2)
+    assert placing(FrameTags(roi_x=4), roi=(30, 40), binning=2) == Placing(8, 40, 2)
 
 
 @pytest.mark.parametrize(

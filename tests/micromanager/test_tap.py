@@ -267,7 +267,10 @@ def test_what_is_no_core_is_refused() -> None:
         livedenoise.tap(object(), NOBODY)
 
 
-def test_a_channel_that_never_comes_is_said(core: Any, eventually: Eventually) -> None:
+def test_a_channel_that_never_comes_is_said(
+    core: Any, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("livedenoise.client.tapping._OTHERS_NS", 100_000_000)
     core.setExposure(1.0)
     with livedenoise.tap(core, NOBODY, channel=3, poll_ms=1.0) as tap:
         go_live(core)

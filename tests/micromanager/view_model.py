@@ -88,7 +88,10 @@ class ViewModel:
 
 
 class ModelCore(Core):
-    """A core whose buffer is a ``ViewModel``; before each look ``meanwhile`` may happen."""
+    """A core whose buffer is a ``ViewModel``; before each look ``meanwhile`` may happen.
+
+    ``mark`` is the channel that a multi-camera device left on a camera now used alone.
+    """
 
     backend = "java"
     cheap_tags = True
@@ -98,6 +101,11 @@ class ModelCore(Core):
         self.meanwhile: Callable[[], None] = lambda: None
         self.looks: list[Exposed] = []
         self._channels = channels
+        self.mark = 0
+
+    def use(self, *, channels: int, mark: int = 0) -> None:
+        """Change to a device of so many channels, as a user does while the view stands still."""
+        self._channels, self.mark = channels, mark
 
     def call(self, name: str, *args: object) -> object:
         """Answer the few calls a watcher makes; any other one would disturb the view."""
@@ -111,6 +119,7 @@ class ModelCore(Core):
             "getImageWidth": 3,
             "getBytesPerPixel": 2,
             "getNumberOfComponents": 1,
+            "getNumberOfCameraChannels": self._channels,
         }
         return answers[name]
 
@@ -132,7 +141,7 @@ class ModelCore(Core):
             elapsed_ns=frame.elapsed_ns,
             age_ns=self.view.now_ns - frame.received_ns,
             shape=(2, 3),
-            channel=self._channels - 1 - channel,
+            channel=self.mark + self._channels - 1 - channel,
         )
         return Taken(np.full((2, 3), frame.serial % 65536, np.uint16), tags)
 

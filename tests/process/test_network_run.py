@@ -116,3 +116,23 @@ def test_a_camera_that_waits_for_its_sender_is_not_stalled(start: Start) -> None
     run.daemon.request_stop()
     summary = run.result()
     assert (summary.exit_code, summary.errors, summary.recorded) == (0, [], 2)
+
+
+def test_a_camera_that_waited_in_vain_is_in_the_notes(start: Start) -> None:
+    run = start(network_run_config(free_endpoint()))
+    run.until(lambda snapshot: snapshot.state == "running")
+    run.daemon.request_stop()
+    assert "net: no frame came: nobody sent one" in run.result().notes
+
+
+def test_a_sender_that_counts_anew_is_in_the_notes(start: Start) -> None:
+    endpoint = free_endpoint()
+    run = start(network_run_config(endpoint), frames=6)
+    with FrameSender(endpoint) as sender:
+        assert sender.wait_ready(20)
+        for number in (0, 1, 2, 0, 1, 2):
+            assert sender.send(numbered(number), camera_seq=number, timeout_s=5)
+        assert sender.flush(5)
+    summary = run.result()
+    assert (summary.exit_code, summary.recorded) == (0, 6)
+    assert [n for n in summary.notes if n.startswith("net: the camera began to count anew: ")]

@@ -53,7 +53,7 @@ def test_the_kind_chooses_the_model() -> None:
             {"kind": "webcam"},
             (
                 "rig.toml:camera.0.kind: Input should be one of "
-                "'simulated', 'replay', 'network' (got 'webcam')"
+                "'simulated', 'replay', 'network', 'micromanager' (got 'webcam')"
             ),
         ),
         ({}, "rig.toml:camera.0.kind: Field required"),

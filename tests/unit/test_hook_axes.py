@@ -13,14 +13,17 @@ from livedenoise.client.hooking import axes
 from livedenoise.client.hooking.axes import AxesFacts, Lookup
 from livedenoise.client.hooking.beside import denoised_axes
 from livedenoise.client.hooking.image import (
-    Placing,
     camera_channel,
     is_frozen,
     obstacle,
     placing_of,
 )
+from livedenoise.client.hooking.lines import borrow, give_back
 from livedenoise.client.hooking.words import Words
 from livedenoise.core.errors import BusError
+from livedenoise.micromanager.tags import Placing
+
+NOBODY = "tcp://127.0.0.1:9"
 
 
 def lookup(events: object = None, **options: Any) -> Lookup:
@@ -60,6 +63,21 @@ def test_events_go_on_counting_and_the_oldest_are_forgotten(
     known = lookup([{"axes": {"time": n}} for n in range(2)])
     known.expect([{"axes": {"time": n}} for n in range(10, 12)])
     assert [known({"time": n}).event for n in (0, 1, 10, 11)] == [-1, 1, 2, 3]
+
+
+def test_an_image_belongs_to_the_event_that_was_expected_when_it_came() -> None:
+    asked: list[int] = []
+
+    def role(axes: Any) -> str:
+        asked.append(axes["time"])
+        return "low"
+
+    known = lookup([{"axes": {"time": 0}, "exposure": 5}], role=role)
+    facts = known.begin({"time": 0})
+    known.expect([{"axes": {"time": 0}, "exposure": 50}])
+    assert asked == [], "the user's functions are not called while the acquisition waits"
+    assert facts() == AxesFacts(event=0, exposure_us=5000, role="low")
+    assert known({"time": 0}) == AxesFacts(event=1, exposure_us=50_000, role="low")
 
 
 def test_the_axis_the_engine_adds_for_cameras_does_not_hide_the_event() -> None:
@@ -125,7 +143,10 @@ def test_the_region_is_told_in_sensor_pixels_and_kept_where_tags_are_silent() ->
     assert placing == Placing(8, 12, 2)
     assert placing_of({}, placing) == placing
     assert placing_of({"ROI": "3-5-64-48", "Binning": "1"}, Placing()) == Placing(3, 5, 1)
-    assert placing_of({"ROI": "", "Binning": "2x2"}, Placing()) == Placing()
+    assert placing_of({"ROI": "", "Binning": "none"}, Placing()) == Placing()
+    assert placing_of({"Binning": "2x2", "ROI-X-start": "16"}, Placing(0, 8, 1)) == Placing(
+        32, 8, 2
+    )
     assert camera_channel({"Multi Camera-CameraChannelIndex": "1"}) == 1
     assert camera_channel({"Camera": "x"}) == 0
 
@@ -134,6 +155,23 @@ def test_denoised_images_have_axes_of_their_own() -> None:
     assert denoised_axes({"time": 1, "channel": "DAPI"}) == {"time": 1, "channel": "DAPI denoised"}
     assert denoised_axes({"time": 1}) == {"time": 1, "denoised": 1}
     assert denoised_axes({"channel": 2}) == {"channel": 2, "denoised": 1}
+
+
+def test_a_line_tells_all_its_users_and_the_log_once(caplog: pytest.LogCaptureFixture) -> None:
+    first, second = Words(), Words()
+    line = borrow(NOBODY, keys=None, buffer_mb=1, words=first)
+    try:
+        assert borrow(NOBODY, keys=None, buffer_mb=3, words=second) is line
+        assert line._buffer_bytes == 3 << 20
+        line._warn("a", "something")
+        assert first.said == second.said == ["something"]
+        assert len(caplog.records) == 1
+        give_back(line, keys=None, words=first, linger_s=0.0)
+        line._warn("b", "more")
+        assert first.said == ["something"]
+        assert second.said == ["something", "more"]
+    finally:
+        give_back(line, keys=None, words=second, linger_s=0.0)
 
 
 def test_each_thing_is_said_once_and_not_without_end() -> None:

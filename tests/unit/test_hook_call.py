@@ -97,6 +97,9 @@ def test_what_is_no_frame_passes_and_is_counted(
     [
         ({"denoised": "instead"}, "denoised"),
         ({"buffer_mb": 0}, "buffer_mb"),
+        ({"binning": 0}, "binning"),
+        ({"roi": (0, 0, 64, 64)}, "roi"),
+        ({"roi": (-1, 0)}, "roi"),
         ({"events": (event for event in ())}, "events"),
         ({"events": [{"exposure": 3}]}, "axes"),
         ({"exposure_ms": "long"}, "exposure_ms"),
@@ -125,6 +128,50 @@ def test_exposures_and_channels_by_axes(daemon: Taking, hooked: Callable[..., Ho
     ]
 
 
+def test_events_expected_meanwhile_are_not_those_of_an_image_that_waits(
+    daemon: Taking, hooked: Callable[..., Hook]
+) -> None:
+    hook = hooked(daemon.endpoint, events=[{"axes": {"time": 0}, "exposure": 5}])
+    daemon.full = True
+    image = np.zeros(SHAPE, np.uint16)
+    for _ in range(20):
+        hook(image, {"Axes": {"time": 0}})
+    hook.expect([{"axes": {"time": 0}, "exposure": 50}])
+    daemon.full = False
+    assert hook.flush(5)
+    wait_until(lambda: daemon.frames)
+    assert {(frame.event, frame.exposure_us) for frame in daemon.frames} == {(0, 5000)}
+
+
+@pytest.mark.parametrize(
+    ("options", "place", "said"),
+    [
+        ({}, (0, 0, 1), ["do not tell their region and binning"]),
+        ({"binning": 2, "roi": (6, 8)}, (6, 8, 2), []),
+    ],
+)
+def test_where_images_lie_that_do_not_tell_it(
+    daemon: Taking,
+    hooked: Callable[..., Hook],
+    options: dict[str, Any],
+    place: tuple[int, int, int],
+    said: list[str],
+) -> None:
+    hook = hooked(daemon.endpoint, **options)
+    for number in range(3):
+        # As SequenceTester's frames are; DemoCamera's say more.
+        hook(np.zeros(SHAPE, np.uint16), {"Camera": "Cam", "Axes": {"time": number}})
+    settle(hook, daemon)
+    assert {(one.roi_x, one.roi_y, one.binning) for one in daemon.frames} == {place}
+    assert len(hook.said) == len(said)
+    assert all(text in hook.said[0] for text in said)
+    told = {"Binning": "2x2", "ROI-X-start": "4", "ROI-Y-start": "6"}
+    hook(np.zeros(SHAPE, np.uint16), told | {"Axes": {"time": 3}})
+    settle(hook, daemon)
+    last = daemon.frames[-1]
+    assert (last.roi_x, last.roi_y, last.binning) == (8, 12, 2)
+
+
 def test_the_call_does_not_wait_while_the_other_end_does(
     daemon: Taking, hooked: Callable[..., Hook]
 ) -> None:
@@ -147,7 +194,7 @@ import sys
 import numpy as np
 import livedenoise
 
-hook = livedenoise.hook(sys.argv[1], wait_s=20)
+hook = livedenoise.hook(sys.argv[1], wait_s=20, binning=1)
 for number in range(30):
     hook(np.full((48, 64), number, np.uint16), {"Axes": {"time": number}})
 """

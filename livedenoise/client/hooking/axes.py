@@ -9,6 +9,7 @@ The exposure is the COMMANDED one: from the option, else from the event, else 0 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
+from functools import partial
 from typing import Any, TypeAlias
 
 import msgspec
@@ -73,12 +74,24 @@ class Lookup:
 
     def __call__(self, axes: Axes) -> AxesFacts:
         """Return what is known about the image of these axes."""
+        return self.begin(axes)()
+
+    def begin(self, axes: Axes) -> Callable[[], AxesFacts]:
+        """Look an image's event up now, and return what tells all about the image, for later.
+
+        The same axes may mean another event once more are expected. The user's own functions may
+        be slow or fail: they are called later.
+        """
         event, exposure_ms = self._event(axes)
+        number = None if self._channel is not None else self._number_channel(axes.get("channel"))
+        return partial(self._facts, axes, event, exposure_ms, number)
+
+    def _facts(self, axes: Axes, event: int, exposure_ms: float, number: int | None) -> AxesFacts:
         if self._exposure_ms is not None:
             exposure_ms = float(_by_axes(self._exposure_ms, axes, 0.0))
         channel = _by_axes(self._channel, axes, None)
         if channel is None:
-            channel = self._number_channel(axes.get("channel"))
+            channel = number if number is not None else self._number_channel(axes.get("channel"))
         return AxesFacts(
             event=event,
             exposure_us=round(exposure_ms * 1e3),

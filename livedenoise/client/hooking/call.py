@@ -22,11 +22,11 @@ from livedenoise.client.hooking.counts import HookCounts
 from livedenoise.client.hooking.datasets import read
 from livedenoise.client.hooking.deliver import Delivery
 from livedenoise.client.hooking.image import (
-    Placing,
     camera_channel,
     is_frozen,
     obstacle,
     placing_of,
+    says_place,
 )
 from livedenoise.client.hooking.line import Line, Offer
 from livedenoise.client.hooking.lines import borrow, give_back, unique_now_ns
@@ -34,6 +34,7 @@ from livedenoise.client.hooking.words import Words
 from livedenoise.core.clock import now_ns
 from livedenoise.core.closing import Closing
 from livedenoise.core.frame import Frame
+from livedenoise.micromanager.tags import Placing
 
 
 class Hook(Closing):
@@ -49,6 +50,7 @@ class Hook(Closing):
         *,
         keys: Path | None,
         lookup: Lookup,
+        place: Placing | None,
         beside: str,
         copy: bool,
         buffer_mb: int,
@@ -59,6 +61,7 @@ class Hook(Closing):
         self._count_lock = threading.Lock()
         self._images = self._handed = 0
         self._passed_by: Counter[str] = Counter()
+        self._given_place = place
         self._placings: dict[object, Placing] = {}
         self._closed = False
         self._lines: dict[str, Line] = {}
@@ -150,7 +153,7 @@ class Hook(Closing):
             self._delivery.close(max(0.0, (deadline_ns - now_ns()) * 1e-9))
         for line in self._lines.values():
             left_s = max(0.0, (deadline_ns - now_ns()) * 1e-9)
-            give_back(line, keys=self._keys, linger_s=left_s)
+            give_back(line, keys=self._keys, words=self._words, linger_s=left_s)
         self._say_what_is_missing()
 
     def _on_image(self, stamp_ns: int, image: Any, tags: Any) -> Any:  # noqa: ANN401
@@ -189,11 +192,20 @@ class Hook(Closing):
             self._pass_by(reason, f"{reason}: image of {tags.get('Camera')}, axes {axes}")
             return
         key = image.shape if len(self._lines) == 1 else (line.endpoint, image.shape)
-        placing = self._placings[key] = placing_of(tags, self._placings.get(key, Placing()))
-        offer = Offer(image, stamp_ns, placing, lambda: self._lookup(axes))
+        placing = self._placings[key] = self._placing(tags, self._placings.get(key))
+        offer = Offer(image, stamp_ns, placing, self._lookup.begin(axes))
         line.offer(offer, copy=self._copy and not is_frozen(image))
         with self._count_lock:
             self._handed += 1
+
+    def _placing(self, tags: Mapping[str, Any], known: Placing | None) -> Placing:
+        if known is None and self._given_place is None and not says_place(tags):
+            self._words.warn(
+                "placing",
+                "images do not tell their region and binning, 0, 0 and 1 are assumed: give "
+                "hook(binning=..., roi=(x, y))",
+            )
+        return placing_of(tags, known or self._given_place or Placing())
 
     def _line_for(self, axes: Axes, tags: Mapping[str, Any]) -> Line | None:
         if "" in self._lines:

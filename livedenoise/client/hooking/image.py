@@ -10,22 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import msgspec
 import numpy as np
 
 from livedenoise.core.frame import Frame
+from livedenoise.micromanager.tags import Placing, placing, region_tags, says_where
 
 _DTYPES = ("|u1", "<u2")
 _MAX_EDGE_PX = 16384
 CAMERA_CHANNEL = "CameraChannelIndex"
-
-
-class Placing(msgspec.Struct, frozen=True):
-    """Where the pixels lie on the sensor: corner in sensor pixels, binning."""
-
-    roi_x: int = 0
-    roi_y: int = 0
-    binning: int = 1
 
 
 def obstacle(image: object) -> str:
@@ -55,21 +47,13 @@ def is_frozen(image: Frame) -> bool:
 
 
 def placing_of(tags: Mapping[str, object], known: Placing) -> Placing:
-    """Return where a frame's tags say it lies; what they do not say stays as it is ``known``.
+    """Return where a frame's tags say it lies; what they do not say stays as it is ``known``."""
+    return placing(region_tags(tags), roi=(known.roi_x, known.roi_y), binning=known.binning)
 
-    The tags count in pixels as delivered, that is binned.
-    """
-    binning = _whole(tags.get("Binning"), known.binning)
-    if not 1 <= binning <= 64:
-        binning = 1
-    x, y = tags.get("ROI-X-start"), tags.get("ROI-Y-start")
-    if x is None and isinstance(roi := tags.get("ROI"), str):
-        x, y, *_ = (*roi.split("-"), None, None)
-    return Placing(
-        max(0, _whole(x, known.roi_x // binning)) * binning,
-        max(0, _whole(y, known.roi_y // binning)) * binning,
-        binning,
-    )
+
+def says_place(tags: Mapping[str, object]) -> bool:
+    """Return whether a frame's tags say region and binning; those of many cameras do not."""
+    return says_where(region_tags(tags))
 
 
 def camera_channel(tags: Mapping[str, object]) -> int:
@@ -79,14 +63,12 @@ def camera_channel(tags: Mapping[str, object]) -> int:
     """
     for name, value in tags.items():
         if name.endswith(CAMERA_CHANNEL):
-            return max(0, _whole(value, 0))
+            return max(0, _whole(value))
     return 0
 
 
-def _whole(value: object, default: int) -> int:
-    if value is None:
-        return default
+def _whole(value: object) -> int:
     try:
         return int(str(value))
     except ValueError:
-        return default
+        return 0

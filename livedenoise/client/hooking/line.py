@@ -21,12 +21,12 @@ import numpy as np
 
 from livedenoise.client.hooking.axes import AxesFacts
 from livedenoise.client.hooking.counts import LineCounts
-from livedenoise.client.hooking.image import Placing
 from livedenoise.client.hooking.words import Words
 from livedenoise.client.sender import FrameSender
 from livedenoise.core.clock import now_ns
 from livedenoise.core.errors import BusError
 from livedenoise.core.frame import Frame
+from livedenoise.micromanager.tags import Placing
 
 _TICK_S = 0.05
 _ROOM_S = 0.2
@@ -51,7 +51,7 @@ class Offer(msgspec.Struct):
 
 
 class Line:
-    """Sends the images of one endpoint.
+    """Sends the images of one endpoint, for the hooks that ``join`` it.
 
     Parameters
     ----------
@@ -59,10 +59,6 @@ class Line:
         A network camera's ``listen``.
     keys : Path or None
         Client's folder of CURVE keys.
-    buffer_mb : int
-        Most memory for images that wait.
-    words : Words
-        Where the user is told.
 
     Raises
     ------
@@ -72,11 +68,11 @@ class Line:
         If the keys cannot be used.
     """
 
-    def __init__(self, endpoint: str, *, keys: Path | None, buffer_mb: int, words: Words) -> None:
+    def __init__(self, endpoint: str, *, keys: Path | None) -> None:
         self.endpoint = endpoint
-        self.words = words
+        self._users: tuple[Words, ...] = ()
         self._sender = FrameSender(endpoint, keys=keys)
-        self._buffer_bytes = buffer_mb << 20
+        self._buffer_bytes = 0
         self._changed = threading.Condition()
         self._waiting: deque[Offer] = deque()
         self._free: list[Frame] = []
@@ -88,6 +84,19 @@ class Line:
         self._was_ready = threading.Event()
         self._thread = threading.Thread(target=self._work, name=f"hook {endpoint}", daemon=True)
         self._thread.start()
+
+    def join(self, words: Words, buffer_mb: int) -> None:
+        """Tell this user too from now on, and hold at least ``buffer_mb`` of waiting images."""
+        with self._changed:
+            self._users += (words,)
+            self._buffer_bytes = max(self._buffer_bytes, buffer_mb << 20)
+
+    def leave(self, words: Words) -> None:
+        """Tell this user no more."""
+        with self._changed:
+            users = list(self._users)
+            users.remove(words)
+            self._users = tuple(users)
 
     def offer(self, given: Offer, *, copy: bool) -> None:
         """Take an image to send; with ``copy`` its pixels may be changed after this returns."""
@@ -194,9 +203,9 @@ class Line:
         ready = self._sender.wait_ready(0.0)
         if ready and not self._was_ready.is_set():
             self._was_ready.set()
-            self.words.note(f"images go to the daemon at {self.endpoint}")
+            Words.note(f"images go to the daemon at {self.endpoint}")
         if not ready and self._was_ready.is_set():
-            self.words.warn(
+            self._warn(
                 f"lost {self.endpoint}",
                 f"the daemon at {self.endpoint} is gone: images pass, and go to it again when it "
                 "comes back",
@@ -229,12 +238,18 @@ class Line:
             role=facts.role,
         )
         if problem := self._sender.problem:
-            self.words.warn(f"problem {problem}", f"{self.endpoint} refuses images: {problem}")
+            self._warn(f"problem {problem}", f"{self.endpoint} refuses images: {problem}")
 
     def _count_fault(self, reason: str, text: str, *, trace: bool = False) -> None:
         with self._changed:
             self._dropped[reason] += 1
-        self.words.warn(f"{reason} {self.endpoint}", text, trace=trace)
+        self._warn(f"{reason} {self.endpoint}", text, trace=trace)
+
+    def _warn(self, key: str, text: str, *, trace: bool = False) -> None:
+        """Tell every user; the log has it once."""
+        logged = False
+        for words in self._users:
+            logged = words.warn(key, text, trace=trace, aloud=not logged) or logged
 
 
 def _copy(source: Frame, target: Frame) -> None:

@@ -38,6 +38,8 @@ def unique_now_ns() -> int:
 def borrow(endpoint: str, *, keys: Path | None, buffer_mb: int, words: Words) -> Line:
     """Return the line to an endpoint, made if there is none; give it back with ``give_back``.
 
+    Hooks that share a line share its memory: the largest ``buffer_mb`` holds.
+
     Raises
     ------
     BusError
@@ -48,18 +50,20 @@ def borrow(endpoint: str, *, keys: Path | None, buffer_mb: int, words: Words) ->
     with _lock:
         found = _lines.get((endpoint, keys))
         if found is None:
-            found = Line(endpoint, keys=keys, buffer_mb=buffer_mb, words=words), 0
+            found = Line(endpoint, keys=keys), 0
+        found[0].join(words, buffer_mb)
         _lines[endpoint, keys] = found[0], found[1] + 1
         return found[0]
 
 
-def give_back(line: Line, *, keys: Path | None, linger_s: float) -> None:
+def give_back(line: Line, *, keys: Path | None, words: Words, linger_s: float) -> None:
     """End the line if nobody else uses it."""
     with _lock:
         key = (line.endpoint, keys)
         _, users = _lines.get(key, (line, 1))
         if users > 1:
             _lines[key] = line, users - 1
+            line.leave(words)
             return
         _lines.pop(key, None)
     line.close(linger_s)

@@ -29,15 +29,21 @@ class Words:
         self._keys: set[str] = set()
         self.said: list[str] = []
 
-    def warn(self, key: str, text: str, *, trace: bool = False) -> None:
-        """Say ``text`` unless something was said under ``key``; ``trace`` adds the traceback."""
+    def warn(self, key: str, text: str, *, trace: bool = False, aloud: bool = True) -> bool:
+        """Say ``text`` unless something was said under ``key``; return whether it was.
+
+        ``trace`` adds the traceback; not ``aloud`` only remembers it: another hook has logged it.
+        """
         with self._lock:
             if key in self._keys or len(self._keys) >= _MOST:
-                return
+                return False
             self._keys.add(key)
             self.said.append(text)
-        _logger.warning("livedenoise: %s", text, exc_info=trace)
+        if aloud:
+            _logger.warning("livedenoise: %s", text, exc_info=trace)
+        return True
 
-    def note(self, text: str) -> None:
+    @staticmethod
+    def note(text: str) -> None:
         """Say what only who asks for it wants to read."""
         _logger.info("livedenoise: %s", text)

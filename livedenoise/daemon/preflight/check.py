@@ -27,6 +27,7 @@ from livedenoise.core.errors import (
 )
 from livedenoise.core.progress import OnProgress, Progress, ignore_progress
 from livedenoise.daemon import plan
+from livedenoise.daemon.bring_up import OPEN_TIMEOUT_S
 from livedenoise.daemon.options import RunOptions
 from livedenoise.daemon.preflight import machine, ports, rig, space
 from livedenoise.daemon.preflight.ceilings import ceilings, verdict
@@ -43,7 +44,9 @@ from livedenoise.daemon.preflight.limits import Measured, Subject, measure
 from livedenoise.daemon.preflight.probes import Answer, Job, Probes
 from livedenoise.daemon.preflight.readings import Readings, read_machine, refusal_of, try_port
 
-CAMERA_TIMEOUT_S = 60.0
+CAMERA_TIMEOUT_S = OPEN_TIMEOUT_S
+"""As in a run: a rig's hardware configuration loads for up to a minute, cameras cool down."""
+
 _TASK = "check"
 
 

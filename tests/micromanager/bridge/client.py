@@ -28,6 +28,7 @@ _FOLDER = Path(__file__).resolve().parents[1]
 _READY_S = 30.0
 _ORDER_S = 15.0
 _END_S = 5.0
+_LAST_WORDS_MS = 2000
 
 
 class BridgeProcess:
@@ -146,7 +147,9 @@ class _LentContext(zmq.Context[Any]):
 
     def socket(self, *args: Any, **options: Any) -> Any:
         made = super().socket(*args, **options)
-        made.linger = 0
+        # pyjavaz closes a socket right after its last message ("finished"): it must still arrive.
+        # A question nobody will answer need not.
+        made.linger = _LAST_WORDS_MS if made.type == zmq.PUSH else 0
         self.__dict__["lent"].append(made)
         return made
 
