@@ -151,8 +151,7 @@ def test_frames_that_wait_in_the_buffer_at_a_stop_are_delivered(bridge: BridgePr
     with streaming(java_camera(bridge.port), exposure_us=2000) as (camera, _):
         frames = camera.frames(Slots())
         numbers = [next(frames).camera_seq]
-        while bridge.state()["remaining"] < 30:
-            pass
+        wait_until(lambda: bridge.user("getRemainingImageCount") >= 30)
         camera.stop()
         numbers.extend(frame.camera_seq for frame in frames)
         assert camera.counters()["left_in_buffer"] == 0
