@@ -11,6 +11,7 @@ runs is neither stopped nor changed.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any, Protocol, runtime_checkable
 
 import msgspec
@@ -70,11 +71,10 @@ def inspect_camera(camera: Camera, config: CameraConfig, n_frames: int | None) -
     n_frames : int or None
         Of the run, None for until stopped.
     """
-    try:
+    with ExitStack() as undo:
+        undo.callback(camera.close)
         found = _look(camera, config, n_frames)
-    except BaseException:
-        camera.close()
-        raise
+        undo.pop_all()
     return msgspec.structs.replace(found, findings=(*found.findings, *_close(camera, config)))
 
 

@@ -30,6 +30,7 @@ _IN_THREAD_ABOVE_US = 200_000
 """An exposure that is longer is waited for in a thread of its own, so that a stop is noticed."""
 _EXTRA_S = 5.0
 _FORMAT_NS = 500_000_000
+_DRAIN_S = 1.0
 
 
 class EventStream:
@@ -186,7 +187,9 @@ class EventStream:
                     "see whether it runs in Micro-Manager's own multi-dimensional acquisition",
                 )
             time.sleep(0.0005)
-        return None
+        # What was exposed before the stop is delivered as well, unless an exposure still goes on.
+        waits = self._control.wait(_DRAIN_S) and core.remaining()
+        return core.pop(tags=True) if waits else None
 
     def _one_by_one(self, delivery: Delivery) -> Iterator[Captured]:
         exposure_us = -1

@@ -11,6 +11,7 @@ another format is one of a new epoch. What is looked at too late is counted as l
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 
 import numpy as np
 
@@ -72,12 +73,10 @@ class MicroManagerTap:
             raise CameraError(f"camera {self._config.name} is open already", "close it first")
         config = self._config
         core = connect_java(config.host, config.port, config.call_timeout_s)
-        try:
-            form = self._form(core)
-            info = self._info(core, form)
-        except BaseException:
-            core.close()
-            raise
+        with ExitStack() as undo:
+            undo.callback(core.close)
+            info = self._info(core, self._form(core))
+            undo.pop_all()
         self._core = core
         return info
 

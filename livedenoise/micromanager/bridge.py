@@ -112,11 +112,10 @@ class DeadlineBridge:
         self._context = new_context()
         self._data, self._events = _open_socket(self._context, host, port)
         self._socket = self._data._socket  # noqa: SLF001 - pyjavaz offers no poll
-        try:
+        with contextlib.ExitStack() as undo:
+            undo.callback(self.close)
             self._connect()
-        except BaseException:
-            self.close()
-            raise
+            undo.pop_all()
 
     @property
     def where(self) -> str:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import re
 import statistics
+from contextlib import ExitStack
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, cast
 
@@ -356,15 +357,15 @@ def connect_java(host: str, port: int, timeout_s: float) -> JavaCore:
 
 def _core_behind(bridge: DeadlineBridge) -> JavaObject:
     """Return the core's handle; the connection is closed when there is none."""
-    try:
-        return construct(bridge, CORE_CLASS)
-    except JavaRefusedError as error:
-        bridge.close()
-        why = f"it has no {CORE_CLASS} ({error.said})"
-        raise not_micro_manager(bridge.where, why) from error
-    except BaseException:
-        bridge.close()
-        raise
+    with ExitStack() as undo:
+        undo.callback(bridge.close)
+        try:
+            core = construct(bridge, CORE_CLASS)
+        except JavaRefusedError as error:
+            why = f"it has no {CORE_CLASS} ({error.said})"
+            raise not_micro_manager(bridge.where, why) from error
+        undo.pop_all()
+    return core
 
 
 def _java_tags(image: JavaObject) -> JavaTags:

@@ -16,7 +16,7 @@ from livedenoise.micromanager.java_core import JavaCore, connect_java
 
 HOST = "127.0.0.1"
 SHORT_S = 0.3
-SOON_S = 0.25
+SOON_S = 1.0
 """For what takes no time at all, on a machine that others use too."""
 
 

@@ -62,7 +62,9 @@ def test_events_end_in_order_when_stopped_and_start_again(sequences: str) -> Non
             frames = camera.frames(Slots())
             assert [frame.event for frame in islice(frames, 7)] == list(range(7))
             camera.stop()
-            assert list(frames) == []
+            # What was exposed before the stop may still come, in order.
+            rest = [frame.event for frame in frames]
+            assert rest == list(range(7, 7 + len(rest)))
             camera.start()
 
 

@@ -128,7 +128,7 @@ def test_frames_missed_are_counted(start_bridge: Any, eventually: Any) -> None:
     assert seqs == sorted(set(seqs))
     assert lost == seqs[-1] - seqs[0] - 20 > 16
     elapsed_ms = (frames[-1].t_camera_ns - first.t_camera_ns) * 1e-6
-    assert 2.0 < elapsed_ms / (seqs[-1] - seqs[0]) < 4.0, "the camera itself is late at times"
+    assert elapsed_ms / (seqs[-1] - seqs[0]) > 2.0, "no more frames than were exposed"
 
 
 def test_image_numbers_that_start_again_do_not_repeat_ours(live: BridgeProcess) -> None:

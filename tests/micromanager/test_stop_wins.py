@@ -159,6 +159,21 @@ def test_frames_that_wait_in_the_buffer_at_a_stop_are_delivered(bridge: BridgePr
     assert numbers == list(range(len(numbers)))
 
 
+def test_frames_of_a_hardware_sequence_that_wait_at_a_stop_are_delivered(
+    bridge: BridgeProcess,
+) -> None:
+    properties = {"Camera": FAST | {"UseExposureSequences": "Yes"}}
+    camera = java_camera(bridge.port, properties=properties)
+    with streaming(camera, exposure_us=0, events=EVENTS) as (camera, _):
+        frames = camera.frames(Slots())
+        events = [next(frames).event]
+        wait_until(lambda: bridge.user("getRemainingImageCount") >= 20)
+        camera.stop()
+        events.extend(frame.event for frame in frames)
+    assert len(events) >= 20
+    assert events == list(range(len(events)))
+
+
 def test_frames_that_a_new_region_swept_away_leave_a_gap() -> None:
     with streaming(demo_camera(), rate_hz=None) as (camera, _):
         core, waits = core_of(camera), [True]

@@ -12,6 +12,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -66,16 +67,15 @@ class Hook(Closing):
         self._closed = False
         self._lines: dict[str, Line] = {}
         self._delivery: Delivery | None = None
-        try:
+        with ExitStack() as undo:
+            undo.callback(self.close, 0.0)
             for name, endpoint in endpoints.items():
                 self._lines[name] = borrow(
                     endpoint, keys=keys, buffer_mb=buffer_mb, words=self._words
                 )
             if beside:
                 self._delivery = Delivery(beside, keys=keys, words=self._words)
-        except BaseException:
-            self.close(0.0)
-            raise
+            undo.pop_all()
         self._say_who_is_absent(wait_s)
 
     def __call__(self, first: Any, second: Any, /) -> Any:  # noqa: ANN401
