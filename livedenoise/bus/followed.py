@@ -160,6 +160,10 @@ class FollowedStream:
         self._past_received += 1
         return Received(header=header, pixels=pixels)
 
+    def is_whole(self, frame: Received) -> bool:
+        """Return whether a frame that is held still has its pixels."""
+        return self.is_rescued(frame) or self.reader.is_whole(frame)
+
     def release(self, frame: Received) -> bool:
         """Give a frame back; return whether its pixels were whole at this moment."""
         if frame.header.seq in self._rescued:

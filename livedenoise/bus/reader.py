@@ -143,6 +143,10 @@ class FrameReader:
                 return None
             self._socket.poll(max(1, left_ns // 1_000_000))
 
+    def is_whole(self, frame: Received) -> bool:
+        """Return whether a frame's pixels were not overwritten up to this moment."""
+        return self._ring.is_current(frame.header.slot, frame.header.generation)
+
     def release(self, frame: Received) -> bool:
         """Give a frame back, once; return whether its pixels were whole at this moment.
 
@@ -154,7 +158,7 @@ class FrameReader:
         header = frame.header
         if frame.lease_cell in self._cells:
             raise BusError(f"frame {header.seq} was released by {self._name} already")
-        whole = self._ring.is_current(header.slot, header.generation)
+        whole = self.is_whole(frame)
         if frame.lease_cell >= 0:
             self._give_cell_back(frame.lease_cell)
         else:

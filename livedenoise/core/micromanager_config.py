@@ -13,6 +13,7 @@ from typing import Literal, Self
 from pydantic import Field, StrictBool, model_validator
 
 from livedenoise.core.camera_config import CameraBase, Positive, Strict
+from livedenoise.core.microscope_config import MicroManagerScopeConfig
 
 DEMO = "demo"
 """``app_path``: the demo adapters that ``livedenoise[micromanager-demo]`` installs."""
@@ -105,6 +106,7 @@ class MicroManagerCameraConfig(CameraBase):
     sensor_px: tuple[int, int] | None = Field(
         default=None, description="width, height of the largest frame a tap may see"
     )
+    microscope: MicroManagerScopeConfig = MicroManagerScopeConfig()
 
     @model_validator(mode="after")
     def _keys_that_go_together(self) -> Self:

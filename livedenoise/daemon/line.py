@@ -204,7 +204,7 @@ class Line:
         return self._rings.raw_totals()
 
     def clean_published(self) -> int:
-        """Return how many clean frames the present denoiser's ring was given."""
+        """Return how many clean frames a dead denoiser, not replaced yet, published."""
         return self._rings.clean_published()
 
     def learnt_constants(self) -> CameraConstants | None:
@@ -265,6 +265,8 @@ class Line:
 
     def _acquire_wiring(self, successor: bool) -> dict[str, Any]:
         facts, resolved = self._known()
+        # First: once a ring is put away, the last frame its killed writer published is counted.
+        raw = self._new_ring(RAW, plan.raw_ring(self._settings.config, facts))
         predecessor = None
         if successor:
             before = self.raw_totals()
@@ -273,7 +275,6 @@ class Line:
                 last_host_ns=before.last_host_ns,
                 period_ns=facts.prepared.period_ns,
             )
-        raw = self._new_ring(RAW, plan.raw_ring(self._settings.config, facts))
         expect = [k for k in ("record", "denoise") if self._owed(k)]
         save_truth = getattr(self.camera, "save_truth", False) and not successor
         folder = self._settings.folder
@@ -291,6 +292,8 @@ class Line:
         facts, resolved = self._known()
         constants = self.learnt_constants() if successor else resolved.constants
         clean = self._new_ring(CLEAN, plan.clean_ring(self._settings.config, facts))
+        # Frames it may be owed again although a predecessor, killed meanwhile, published them.
+        after_seq = self._rings.clean_last_seq() if successor else -1
         return plan.denoise_wiring(
             self._settings.config,
             facts,
@@ -301,6 +304,7 @@ class Line:
             clean_endpoint=self._bind_to(CLEAN),
             package=self._settings.package,
             expect=[kind for kind in ("record-clean",) if self._owed(kind)],
+            after_seq=after_seq,
         )
 
     def _record_wiring(self, kind: str, stream: str, successor: bool) -> dict[str, Any]:

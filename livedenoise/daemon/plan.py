@@ -120,8 +120,13 @@ def denoise_wiring(
     clean_endpoint: str,
     package: Path | None,
     expect: Sequence[str] = (),
+    after_seq: int = -1,
 ) -> dict[str, Any]:
-    """Return the settings of a denoise stage; ``expect`` names LOSSLESS readers still to come."""
+    """Return the settings of a denoise stage.
+
+    ``expect`` names LOSSLESS readers still to come; a predecessor published the frames up to
+    ``after_seq``.
+    """
     denoise, prepared = config.denoise, facts.prepared
     lossless = denoises_all(config, facts)
     period_ns = prepared.period_ns
@@ -139,6 +144,7 @@ def denoise_wiring(
         "late_ns": 2 * period_ns or _DEFAULT_AGE_NS,
         "max_failures": denoise.max_failures,
         "expect": list(expect),
+        "after_seq": after_seq,
         "serving": {
             "engine": denoise.engine,
             "package": "" if package is None else str(package),

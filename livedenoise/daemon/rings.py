@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
+from livedenoise.bus.rescue import frames_left
 from livedenoise.bus.ring import LEAST_SLOTS, NO_TOTALS, Ring, RingSpec, RingTotals
 from livedenoise.core.errors import BusError
 
@@ -33,6 +34,7 @@ class LineRings:
         self.shrunk = 0
         self._rings: dict[str, Ring] = {}
         self._past = NO_TOTALS
+        self._past_clean_seq = -1
 
     def spec(self, stream: str) -> RingSpec | None:
         """Return the ring in use of a stream, None before there is one."""
@@ -60,9 +62,15 @@ class LineRings:
         return self._past if ring is None else both(self._past, ring.totals())
 
     def clean_published(self) -> int:
-        """Return how many clean frames the ring in use was given."""
+        """Return how many clean frames the ring in use was given by a denoiser that is dead."""
         ring = self._rings.get(CLEAN)
-        return 0 if ring is None else ring.totals().published
+        return 0 if ring is None else last_totals(ring).published
+
+    def clean_last_seq(self) -> int:
+        """Return the last number dead denoisers published; -1 for none."""
+        ring = self._rings.get(CLEAN)
+        last_seq = -1 if ring is None else last_totals(ring).last_seq
+        return max(self._past_clean_seq, last_seq)
 
     def drop_left(self) -> None:
         """Remove the rings that were kept for the recorder."""
@@ -93,10 +101,30 @@ class LineRings:
         if old is None:
             return
         if stream == RAW:
-            self._past = both(self._past, old.totals())
+            self._past = both(self._past, last_totals(old))
             self.left.append(old)
         else:
+            self._past_clean_seq = max(self._past_clean_seq, last_totals(old).last_seq)
             old.close()
+
+
+def last_totals(ring: Ring) -> RingTotals:
+    """Return the totals of a ring whose writer is gone, exact also when it was killed.
+
+    A frame is readable a moment before it is counted: one that a kill left between the two is
+    found by its readers, so it is counted here.
+    """
+    totals = ring.totals()
+    late = frames_left(ring, totals.last_seq)
+    if not late:
+        return totals
+    return msgspec.structs.replace(
+        totals,
+        captured=totals.captured + len(late),
+        published=totals.published + len(late),
+        last_seq=late[-1].seq,
+        last_host_ns=late[-1].t_host_ns,
+    )
 
 
 def both(one: RingTotals, other: RingTotals) -> RingTotals:

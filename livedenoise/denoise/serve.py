@@ -3,7 +3,9 @@
 Every published raw frame ends in exactly one of three counts: denoised, passthrough (the raw pixels
 under the same seq, flagged, because the engine was not ready or failed) or skipped (with a reason).
 The pixels are checked for having been overwritten after the engine's last read, before the result
-is published.
+is published; the raw frame is given back only afterwards. So what a killed denoiser owed is owed to
+its successor, which leaves out the frames that were published already: no frame is counted, or
+recorded, twice.
 """
 
 from __future__ import annotations
@@ -43,7 +45,10 @@ _OPENING_S = 60.0
 
 
 class DenoiseWiring(msgspec.Struct, frozen=True, kw_only=True):
-    """What the stage is told once the rings exist."""
+    """What the stage is told once the rings exist.
+
+    A killed predecessor published the frames up to ``after_seq``, and may not have released them.
+    """
 
     raw_ring: RingSpec
     raw_endpoint: str
@@ -57,6 +62,7 @@ class DenoiseWiring(msgspec.Struct, frozen=True, kw_only=True):
     max_failures: int
     serving: ServingSettings
     expect: tuple[str, ...] = ()
+    after_seq: int = -1
 
 
 class _InFlight(msgspec.Struct, frozen=True):
@@ -99,7 +105,8 @@ class DenoiseStage:
         self._wiring = wiring
         self._serving = Serving(wiring.serving)
         self._raw = FollowedStream(self._context, "denoise", lambda: _policy(wiring))
-        self._raw.open(wiring.raw_ring, wiring.raw_endpoint, _ATTACH_S)
+        after_seq = wiring.after_seq
+        self._raw.open(wiring.raw_ring, wiring.raw_endpoint, _ATTACH_S, after_seq=after_seq)
         self._clean_ring = Ring.attach(wiring.clean_ring)
         self._writer = FrameWriter(
             self._clean_ring,
@@ -214,6 +221,10 @@ class DenoiseStage:
             if frame is None:
                 return taken
             taken = True
+            if frame.header.seq <= self._live_wiring.after_seq:
+                self._live_raw.release(frame)
+                self._metrics.counts["already_denoised"] += 1
+                continue
             self._gaps.took(frame.header.seq)
             self._submit(frame)
         return taken
@@ -301,7 +312,8 @@ class DenoiseStage:
 
     def _publish(self, flight: _InFlight, flags: FrameFlags, done: Done) -> None:
         seq = flight.frame.header.seq
-        if not self._live_raw.release(flight.frame):
+        if not self._live_raw.is_whole(flight.frame):
+            self._live_raw.release(flight.frame)
             self._live_writer.abort(flight.grant)
             self._metrics.dropped["torn"] += 1
             self._gaps.lost(seq, seq, "torn")
@@ -309,6 +321,8 @@ class DenoiseStage:
         self._note_gaps(seq)
         header = self._clean_header(flight, flags, done)
         self._live_writer.publish(flight.grant, header)
+        # Only now: killed before this, a successor is owed the frame, and sees what was published.
+        self._live_raw.release(flight.frame)
         self._metrics.gauges["last_publish_ns"] = header.t_publish_ns
         if flags & FrameFlags.DENOISED:
             self._metrics.counts["denoised"] += 1

@@ -1,0 +1,1 @@
+"""Camera calibration: photon transfer, per-pixel maps, and the report of both."""

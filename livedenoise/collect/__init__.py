@@ -1,0 +1,1 @@
+"""Paired low/high-exposure collection from fixed samples, with every pair checked."""

@@ -1,0 +1,1 @@
+"""What kind of noise is this, and which training methods fit it."""

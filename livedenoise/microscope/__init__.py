@@ -1,0 +1,1 @@
+"""Microscopes that expose on command: simulated, and through Micro-Manager."""
