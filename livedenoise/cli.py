@@ -14,9 +14,13 @@ from collections.abc import Callable, Sequence
 from livedenoise import __version__
 from livedenoise.core.errors import EXIT_ABORTED, EXIT_INTERNAL, LiveDenoiseError
 from livedenoise.verbs import (
+    calibrating,
     checking,
+    collecting,
     configs,
     control,
+    diagnosing,
+    exporting,
     keys,
     mm_preview,
     predicting,
@@ -25,7 +29,20 @@ from livedenoise.verbs import (
 )
 from livedenoise.verbs.common import print_json
 
-_GROUPS = (running, control, checking, configs, recovering, keys, mm_preview, predicting)
+_GROUPS = (
+    running,
+    control,
+    checking,
+    configs,
+    recovering,
+    keys,
+    mm_preview,
+    predicting,
+    collecting,
+    exporting,
+    diagnosing,
+    calibrating,
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

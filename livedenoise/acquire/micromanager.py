@@ -20,10 +20,17 @@ from livedenoise.client import FrameSender
 from livedenoise.core.camera import CameraInfo, Captured, GetSlot, Prepared, StreamRequest
 from livedenoise.core.check_facts import Finding
 from livedenoise.core.errors import CameraError
-from livedenoise.core.frame import frame_nbytes
 from livedenoise.core.micromanager_config import MicroManagerCameraConfig
 from livedenoise.micromanager.changes import Changes
-from livedenoise.micromanager.core import Core, CoreGoneError
+from livedenoise.micromanager.core import Core
+from livedenoise.micromanager.owning import (
+    buffer_frames,
+    camera_still,
+    connect,
+    leave,
+    require_idle,
+    where_from,
+)
 from livedenoise.micromanager.rate import measured_period_ns
 from livedenoise.micromanager.setup import (
     Format,
@@ -93,17 +100,17 @@ class MicroManagerCamera:
         if self._core is not None:
             raise CameraError(f"camera {config.name} is open already", "close it first")
         with ExitStack() as undo:
-            core = self._connect()
+            core = connect(config)
             undo.callback(self.close)
             self._core = core
             changes = Changes(core, self._journal)
             self._changes = changes
             undo.callback(self.on_refused)
-            self._require_idle(core, changes)
+            require_idle(core, changes, config.name)
             choose_camera(core, changes, config)
             changes.note_format()
             apply_settings(core, changes, config)
-            self._label = self._camera_still(core)
+            self._label = camera_still(core, config.name, config.device)
             self._sensor = full_sensor(core, changes, self._label)
             self._forward(core)
             info = self._info(core, self._label)
@@ -129,7 +136,7 @@ class MicroManagerCamera:
             changes.set_buffer_mb(self._config.buffer_mb)
         period_ns = self._period_ns(core, request, form)
         notes = form.notes if period_ns else (*form.notes, _RATE_NOT_KNOWN)
-        capacity = _capacity(core, form)
+        capacity = buffer_frames(core, form)
         self._request = request
         self._plan = StreamPlan(
             name=self._config.name,
@@ -167,8 +174,8 @@ class MicroManagerCamera:
         if self._plan is None or self._request is None:
             raise self._out_of_order("start", "prepare")
         self._finish_stream()
-        self._require_idle(core, changes)
-        self._camera_still(core)
+        require_idle(core, changes, self._config.name)
+        camera_still(core, self._config.name, self._label)
         for sender in self._senders.values():
             # Its frames are counted as lost at its own camera if nobody is there by then.
             sender.wait_ready(_FORWARD_READY_S)
@@ -216,7 +223,8 @@ class MicroManagerCamera:
             if core is not None:
                 steps.callback(core.close)
             if core is not None and changes is not None:
-                steps.callback(_leave, core, changes, stream)
+                finish = do_nothing if stream is None else stream.finish
+                steps.callback(leave, core, changes, finish)
             for sender in senders.values():
                 steps.callback(sender.close)
 
@@ -240,54 +248,6 @@ class MicroManagerCamera:
         period_ns = 0 if self._plan is None else self._plan.period_ns
         return inspect(core, self._config, period_ns=period_ns)
 
-    def _connect(self) -> Core:
-        config = self._config
-        if config.backend == "java":
-            from livedenoise.micromanager.java_core import connect_java
-
-            return connect_java(config.host, config.port, config.call_timeout_s)
-        from livedenoise.micromanager.app_folder import find_app
-        from livedenoise.micromanager.python_core import DEFAULT_BUFFER_MB, start_python
-
-        app = find_app(config.app_path)
-        if config.config_file is None:
-            raise CameraError(
-                f"camera {config.name}: no hardware configuration is named",
-                'set camera.config_file = "....cfg", the file Micro-Manager is started with',
-            )
-        # A file beside the configuration was found when that was read.
-        return start_python(
-            app, app / config.config_file, buffer_mb=config.buffer_mb or DEFAULT_BUFFER_MB
-        )
-
-    def _require_idle(self, core: Core, changes: Changes) -> None:
-        if not core.running():
-            return
-        if changes.inherited:
-            # Our own predecessor's: it was killed, and its frames wait for nobody.
-            limit_s = 5.0 + 1.2e-3 * core.exposure_ms()
-            core.long_call("stopSequenceAcquisition", limit_s=limit_s)
-            changes.inherited = False
-            return
-        raise CameraError(
-            f"camera {self._config.name}: Micro-Manager runs a live view or a sequence",
-            'stop it there, or watch it with camera.mode = "tap"',
-        )
-
-    def _camera_still(self, core: Core) -> str:
-        """Return the core's camera; an error when it is not the one this section means.
-
-        A preset may choose another one, and so may somebody at the window.
-        """
-        wanted = self._label or self._config.device
-        found = core.camera()
-        if wanted and found != wanted:
-            raise CameraError(
-                f"camera {self._config.name}: the core's camera is {found}, {wanted} is meant",
-                "set camera.device to it, or take the preset that changes it out of camera.presets",
-            )
-        return found
-
     def _forward(self, core: Core) -> None:
         n_channels = core.channels()
         for text, endpoint in self._config.forward.items():
@@ -301,10 +261,7 @@ class MicroManagerCamera:
 
     def _info(self, core: Core, label: str) -> CameraInfo:
         config = self._config
-        library = core.text("getDeviceLibrary", label)
-        notes = [f"{label} ({library}) through Micro-Manager, {config.backend} backend"]
-        if config.backend == "java" and config.config_file is not None:
-            notes.append(f"{config.config_file.name} is not loaded: Micro-Manager has its own")
+        notes = where_from(core, config, label)
         if config.channel >= core.channels():
             raise CameraError(
                 f"camera {config.name}: channel = {config.channel}, {label} has "
@@ -357,29 +314,6 @@ class MicroManagerCamera:
             f"camera {self._config.name}: {step} before {missing}",
             "the order is open, prepare, start, frames, stop, close",
         )
-
-
-def _leave(core: Core, changes: Changes, stream: SequenceStream | EventStream | None) -> None:
-    """Stop the camera and put back what was changed; with one more try where nobody answered."""
-    try:
-        _stop_and_restore(changes, stream)
-    except CoreGoneError:
-        # One slow answer gave the connection up; Micro-Manager itself may be well.
-        core.reconnect()
-        _stop_and_restore(changes, stream)
-
-
-def _stop_and_restore(changes: Changes, stream: SequenceStream | EventStream | None) -> None:
-    with ExitStack() as steps:
-        steps.callback(changes.restore)
-        if stream is not None:
-            stream.finish()
-
-
-def _capacity(core: Core, form: Format) -> int:
-    """Return how many frames the core's buffer holds."""
-    footprint = int(core.number("getCircularBufferMemoryFootprint")) << 20
-    return max(1, footprint // frame_nbytes(form.shape, form.dtype))
 
 
 def _check(name: str, request: StreamRequest) -> None:

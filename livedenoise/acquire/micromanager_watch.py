@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections import Counter, deque
 from collections.abc import Callable
-from statistics import median
+from statistics import median_low
 from typing import TypeVar
 
 from livedenoise.core.camera import Captured, Prepared
@@ -48,6 +48,8 @@ class Watch:
         What was promised before the start.
     channel : int
         Of a multi-camera device.
+    clock : callable
+        Monotonic nanoseconds.
 
     Attributes
     ----------
@@ -57,13 +59,21 @@ class Watch:
         Frames handed on, pixels or not.
     """
 
-    def __init__(self, core: JavaCore, prepared: Prepared, channel: int) -> None:
+    def __init__(
+        self,
+        core: JavaCore,
+        prepared: Prepared,
+        channel: int,
+        *,
+        clock: Callable[[], int] = now_ns,
+    ) -> None:
         self.prepared = prepared
         self.stopped = threading.Event()
         self.delivered = 0
         self._core = core
         self._channel = channel
-        self._peeker = Peeker(core, channel=channel, most=MOST_AT_ONCE)
+        self._clock = clock
+        self._peeker = Peeker(core, channel=channel, most=MOST_AT_ONCE, clock=clock)
         self._free = threading.Event()
         self._free.set()
         self._passed_over = 0
@@ -97,12 +107,12 @@ class Watch:
         faster than they can be copied, the newest one only: an older one would have moved further
         back by the time it is found. Else looking back ends after a while.
         """
-        began_ns, looks = now_ns(), self._peeker.looks
+        began_ns, looks = self._clock(), self._peeker.looks
         self._core.peek_until_ns = began_ns + (_LOOK_BACK_NS if self._keeps_up() else 0)
         found = self._asked(self._peeker.poll) or []
         looks = self._peeker.looks - looks
         if looks:
-            self._looks_ns.append((now_ns() - began_ns) / looks)
+            self._looks_ns.append((self._clock() - began_ns) / looks)
         return found
 
     def _keeps_up(self) -> bool:
@@ -110,7 +120,7 @@ class Watch:
         period_ns = self._peeker.period_ns
         if not period_ns or not self._looks_ns:
             return True
-        return median(self._looks_ns) < _KEEPS_UP * period_ns
+        return median_low(self._looks_ns) < _KEEPS_UP * period_ns
 
     def form_of(self, seen: Seen) -> Format:
         """Return the settings a frame was taken with.

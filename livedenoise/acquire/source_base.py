@@ -166,6 +166,10 @@ class RecordedFrames(ABC):
         """Return the time of frame ``index`` since frame 0, at the mean rate; 0 when unknown."""
         return index * self.period_ns
 
+    def frame_exposure_us(self, index: int) -> int:  # noqa: ARG002  (for those that know each)
+        """Return the exposure of frame ``index`` as recorded; 0 when unknown."""
+        return self.exposure_us
+
     @abstractmethod
     def close(self) -> None:
         """Release files. Idempotent."""

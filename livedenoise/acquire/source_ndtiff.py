@@ -78,6 +78,10 @@ class NdtiffSource(RecordedFrames):
         """Return the recorded time of frame ``index`` since frame 0; 0 when unknown."""
         return self._elapsed_ns(index) - self._elapsed_ns(0)
 
+    def frame_exposure_us(self, index: int) -> int:
+        """Return the exposure of frame ``index`` as recorded; 0 when unknown."""
+        return round(_number(self._metadata(index), "Exposure") * 1e3)
+
     def close(self) -> None:
         """Release files. Idempotent."""
         for file in self._files.values():

@@ -60,6 +60,7 @@ class TiffSource(RecordedFrames):
         self._offsets = layout.offsets
         self._planes: list[PagePlane] = layout.planes
         self._frame_time = found.frame_time
+        self._frame_exposure = found.frame_exposure
         self._file = PixelFile(path)
 
     def time_ns(self, index: int) -> int:
@@ -68,6 +69,13 @@ class TiffSource(RecordedFrames):
             return super().time_ns(index)
         with _damage(self.path, f"frame {index}: its time cannot be read"):
             return self._frame_time(index) - self._frame_time(0)
+
+    def frame_exposure_us(self, index: int) -> int:
+        """Return the exposure of frame ``index`` as recorded; 0 when unknown."""
+        if self._frame_exposure is None:
+            return super().frame_exposure_us(index)
+        with _damage(self.path, f"frame {index}: its exposure cannot be read"):
+            return self._frame_exposure(index)
 
     def close(self) -> None:
         """Release the file. Idempotent."""

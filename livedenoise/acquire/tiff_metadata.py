@@ -19,13 +19,15 @@ _SAMPLES = 64
 _SECONDS = {"s": 1.0, "sec": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9, "min": 60.0}
 
 FrameTime = Callable[[int], int]
+FrameExposure = Callable[[int], int]
 
 
 class TiffFacts(NamedTuple):
-    """Facts, and the time of each frame in nanoseconds where the file has one."""
+    """Facts; time in nanoseconds and exposure in microseconds of each frame the file has one of."""
 
     facts: RecordingFacts
     frame_time: FrameTime | None = None
+    frame_exposure: FrameExposure | None = None
 
 
 def read_facts(tiff: tifffile.TiffFile, n_frames: int, *, only_time: bool) -> TiffFacts:
@@ -71,20 +73,22 @@ def _micromanager(tiff: tifffile.TiffFile, n_frames: int) -> TiffFacts:
     def frame_time(index: int) -> int:
         return _ns(tag(index).get("ElapsedTime-ms"), 1e-3)
 
+    def frame_exposure(index: int) -> int:
+        return _ns(tag(index).get("Exposure-ms"), 1e-3) // 1000
+
     first = tag(0)
-    facts = RecordingFacts(
-        bit_depth=_int(first.get("BitDepth")),
-        exposure_us=_ns(first.get("Exposure-ms"), 1e-3) // 1000,
-    )
-    if "ElapsedTime-ms" not in first or len(tiff.pages) < n_frames:
+    facts = RecordingFacts(bit_depth=_int(first.get("BitDepth")), exposure_us=frame_exposure(0))
+    if len(tiff.pages) < n_frames:
         return TiffFacts(facts)
+    if "ElapsedTime-ms" not in first:
+        return TiffFacts(facts, None, frame_exposure)
     times = [frame_time(index) for index in range(min(n_frames, _SAMPLES))]
     facts = RecordingFacts(
         bit_depth=facts.bit_depth,
         exposure_us=facts.exposure_us,
         period_ns=median_period_ns(times),
     )
-    return TiffFacts(facts, frame_time)
+    return TiffFacts(facts, frame_time, frame_exposure)
 
 
 def _ome(text: str, n_frames: int, *, only_time: bool) -> TiffFacts:
@@ -95,19 +99,25 @@ def _ome(text: str, n_frames: int, *, only_time: bool) -> TiffFacts:
         return TiffFacts(RecordingFacts(notes=("its OME metadata is damaged",)))
     planes = pixels.get("Plane", [])
     planes = planes if isinstance(planes, list) else [planes]
-    exposure = planes[0] if planes else {}
+    exposures = [_exposure_us(plane) for plane in planes]
     facts = RecordingFacts(
-        bit_depth=_int(pixels.get("SignificantBits")),
-        exposure_us=_ns(exposure.get("ExposureTime"), _unit(exposure, "ExposureTimeUnit")) // 1000,
+        bit_depth=_int(pixels.get("SignificantBits")), exposure_us=next(iter(exposures), 0)
     )
+    # Planes are listed in the order of the pages by every writer we know of.
+    frame_exposure = exposures.__getitem__ if len(exposures) == n_frames else None
     if not only_time:
-        return TiffFacts(facts)
+        return TiffFacts(facts, None, frame_exposure)
     period_ns = _ns(pixels.get("TimeIncrement"), _unit(pixels, "TimeIncrementUnit"))
     timed = {int(p.get("TheT", 0)): p for p in planes if "DeltaT" in p}
     if len(timed) != n_frames or sorted(timed) != list(range(n_frames)):
-        return TiffFacts(_with_period(facts, period_ns))
+        return TiffFacts(_with_period(facts, period_ns), None, frame_exposure)
     times = [_ns(timed[t]["DeltaT"], _unit(timed[t], "DeltaTUnit")) for t in range(n_frames)]
-    return TiffFacts(_with_period(facts, period_ns or median_period_ns(times)), times.__getitem__)
+    facts = _with_period(facts, period_ns or median_period_ns(times))
+    return TiffFacts(facts, times.__getitem__, frame_exposure)
+
+
+def _exposure_us(plane: dict[str, Any]) -> int:
+    return _ns(plane.get("ExposureTime"), _unit(plane, "ExposureTimeUnit")) // 1000
 
 
 def _with_period(facts: RecordingFacts, period_ns: int) -> RecordingFacts:

@@ -194,11 +194,11 @@ class FollowedStream:
         self._drop_candidate()
         self._close_current()
 
-    def _close_current(self) -> None:
+    def _close_current(self, *, writer_gone: bool = False) -> None:
         if self._reader is not None:
             self._past_skipped = self.skipped
             self._past_received = self.received
-            self._reader.close()
+            self._reader.close(writer_gone=writer_gone)
             self._reader = None
         if self._ring is not None:
             self._ring.close()
@@ -228,7 +228,7 @@ class FollowedStream:
                 _log.warning("%s: asks again: %s", self._name, error.message)
             return
         self._candidate = None
-        self._close_current()
+        self._close_current(writer_gone=True)
         self._ring, self._reader, self._next = ring, reader, None
         self._searched = False
         self._quiet_since_ns = 0

@@ -76,6 +76,7 @@ class FrameReader:
         self._pending: deque[FrameHeader] = deque()
         self._gaps: deque[tuple[int, wire.Gap]] = deque()
         self._passed = 0
+        self._held = 0
         self._row = -1
         self._cells = list(range(LEASES_PER_READER))
         self.skipped: Counter[str] = Counter()
@@ -158,6 +159,7 @@ class FrameReader:
         header = frame.header
         if frame.lease_cell in self._cells:
             raise BusError(f"frame {header.seq} was released by {self._name} already")
+        self._held -= 1
         whole = self.is_whole(frame)
         if frame.lease_cell >= 0:
             self._give_cell_back(frame.lease_cell)
@@ -166,14 +168,27 @@ class FrameReader:
             self._socket.send(wire.encode(message))
         return whole
 
-    def close(self) -> None:
-        """Leave the stream. Idempotent."""
+    def close(self, *, writer_gone: bool = False) -> None:
+        """Leave the stream; nothing is said to a writer that is known to be gone. Idempotent."""
         if self._socket.closed:
             return
+        if writer_gone:
+            self._socket.close(linger=0)
+            return
         # A writer that takes no messages any more is gone: there is nobody to tell.
-        if self._socket.poll(0, zmq.POLLOUT):
+        if not self._is_square and self._socket.poll(0, zmq.POLLOUT):
             self._socket.send(wire.encode(wire.Detach()), zmq.NOBLOCK)
         self._socket.close()
+
+    @property
+    def _is_square(self) -> bool:
+        """Return whether the stream has ended and nothing is owed: its writer may be gone already.
+
+        A word that nobody takes would hold up the end of this process.
+        """
+        if self.published is None or not isinstance(self._policy, Lossless):
+            return self.published is not None
+        return self.ended and not self._held
 
     def _take(self) -> Received | wire.Gap | None:
         while True:
@@ -193,6 +208,7 @@ class FrameReader:
             frame = self._open_frame(header)
             if frame is not None:
                 self.received += 1
+                self._held += 1
                 return frame
             self.skipped["overwritten"] += 1
 

@@ -12,6 +12,7 @@ from pydantic import Field
 from livedenoise.collect.records import Split
 from livedenoise.collect.shots import Shot, Site
 from livedenoise.core.config_base import Fraction, NotNegative, Positive, Strict
+from livedenoise.core.microscope import Position
 
 
 class Limits(Strict):
@@ -41,8 +42,9 @@ class Limits(Strict):
         default=0.25, description="relative change of sharpness between the shots of a pair"
     )
     max_motion: Positive = Field(
-        default=0.02,
-        description="fraction of the field that differs between its shots by more than noise",
+        default=0.0005,
+        description="fraction of the field (in blocks of 8x8 px, at least 2) that differs between "
+        "its shots by more than noise",
     )
     min_signal_e: NotNegative = Field(
         default=0.5, description="mean electrons of the high image above offset; below: dark"
@@ -86,6 +88,13 @@ class Program(msgspec.Struct, frozen=True, kw_only=True):
         Fields that may fail in a row before the run stops with an error.
     keep_frames : bool
         Store every frame of an average too, not only their mean.
+    homes_z_um : tuple of float or None
+        Of each field with an autofocus and a z: the z about which its sites are planned. What the
+        autofocus finds, less this, is added to the ``z_um`` of the sites from there on, until the
+        next autofocus. None: the sites have no z, or it holds as it is.
+    start : Position
+        Where the stage stood: relative grids and stacks lie around it. No part of ``plan_hash``;
+        a resumed run makes its program with the one that was stored.
     """
 
     name: str
@@ -102,6 +111,8 @@ class Program(msgspec.Struct, frozen=True, kw_only=True):
     keep_frames: bool = False
     limits: Limits = Limits()
     notes: tuple[str, ...] = ()
+    homes_z_um: tuple[float | None, ...] = ()
+    start: Position = Position()
 
     @property
     def exposures_per_field_us(self) -> int:

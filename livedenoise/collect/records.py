@@ -16,6 +16,8 @@ import msgspec
 
 from livedenoise.collect.shots import Shot, Site
 from livedenoise.collect.verdict import PairVerdict
+from livedenoise.core.constants import ConstantsSource
+from livedenoise.core.microscope import Position
 
 MANIFEST_NAME = "manifest.jsonl"
 FORMAT = "livedenoise-pairs"
@@ -28,7 +30,9 @@ class ShotRecord(msgspec.Struct, frozen=True, kw_only=True):
     """One stored image: what was commanded, what was measured, where it lies.
 
     ``series`` is the number of the image in the OME-TIFF file, ``exposure_us`` what the camera
-    said. ``saturated_fraction`` and ``zero_fraction`` are over all its frames.
+    said. ``started_s`` and ``ended_s`` count from the first exposure of the attempt.
+    ``saturated_fraction`` and ``zero_fraction`` are over all its frames. ``kept_frames`` is
+    how many of its single frames are stored too, in the series right after its own.
     """
 
     shot: Shot
@@ -40,6 +44,7 @@ class ShotRecord(msgspec.Struct, frozen=True, kw_only=True):
     started_s: float = 0.0
     ended_s: float = 0.0
     z_um: float | None = None
+    kept_frames: int = 0
 
 
 class PairRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,11 +83,12 @@ class FieldRecord(msgspec.Struct, frozen=True, kw_only=True):
     split : str
         Which part of the data set the field belongs to: the same for every pair of a field.
     file : str
-        OME-TIFF with the accepted pairs, relative to the data set; "" when there is none.
+        OME-TIFF with the accepted pairs, relative to the data set; "" when there is none. Only a
+        field that is ``done`` has one: of a field that is not, nothing is in the data set.
     rejected_file : str
         OME-TIFF with the rejected pairs, "" when there is none.
-    sha256 : dict
-        Of each file.
+    sha256, sizes : dict
+        Of each file: its hash, and its bytes.
     sites : tuple of SiteRecord
         What was taken; ``series`` of a shot refers to ``file`` for a shot of an accepted pair, to
         ``rejected_file`` for one that only rejected pairs use. A shot that both use is in both
@@ -108,13 +114,16 @@ class FieldRecord(msgspec.Struct, frozen=True, kw_only=True):
     taken_at: str = ""
     elapsed_s: float = 0.0
     overhead_s: float = 0.0
+    sizes: dict[str, int] = {}
 
 
 class DatasetHeader(msgspec.Struct, frozen=True, kw_only=True):
     """First line of the manifest: what every field of the data set shares.
 
     ``plan_hash`` is of the plan's meaning, not its text; ``--resume`` refuses another one.
-    ``constants_source`` is as in ``core.constants``. ``darks`` are files in ``dark/`` by exposure.
+    ``constants_source`` is as in ``core.constants``. ``darks`` are files in ``dark/`` by exposure
+    in microseconds. ``sha256`` and ``sizes`` are of these and of the plan. ``start`` is where the
+    stage stood at the beginning: relative grids lie around it, also when the run is resumed.
     """
 
     format: str = FORMAT
@@ -136,7 +145,11 @@ class DatasetHeader(msgspec.Struct, frozen=True, kw_only=True):
     offset_adu: float = 0.0
     read_noise_e: float = 0.0
     excess_noise_factor: float = 1.0
-    constants_source: str = ""
+    constants_source: ConstantsSource = "manual"
     calibration: str = ""
     darks: dict[str, str] = {}
     notes: tuple[str, ...] = ()
+    sha256: dict[str, str] = {}
+    sizes: dict[str, int] = {}
+    constants_model: Literal["poisson_gaussian", "gaussian"] = "poisson_gaussian"
+    start: Position = Position()

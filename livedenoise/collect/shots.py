@@ -97,6 +97,8 @@ class Taken(msgspec.Struct, frozen=True, kw_only=True):
         Host clock before the first (discarded ones too) and after the last frame.
     z_um : float or None
         Where the focus drive stood.
+    frames : tuple of ndarray
+        Every frame of an average, where the plan keeps them (``keep_frames``); else empty.
     """
 
     shot: Shot
@@ -110,6 +112,7 @@ class Taken(msgspec.Struct, frozen=True, kw_only=True):
     started_ns: int = 0
     ended_ns: int = 0
     z_um: float | None = None
+    frames: tuple[Frame, ...] = ()
 
 
 class Pair(msgspec.Struct, frozen=True, kw_only=True):

@@ -98,22 +98,33 @@ def write_calibration(
     sensor: tuple[int, int],
     bit_depth: int,
     maps: CameraMaps | None = None,
+    mode: str = "",
+    extra: str = "",
 ) -> Calibration:
     """Write a calibration folder (it must not exist yet) and read it back.
+
+    Parameters
+    ----------
+    mode : str
+        Readout mode of the camera, in words.
+    extra : str
+        Further TOML tables for ``camera.toml``: how it was measured.
 
     Raises
     ------
     CalibrationError
-        If the folder exists or cannot be written, or the maps do not fit the sensor.
+        If the folder exists or cannot be written, the maps do not fit the sensor, or ``extra`` is
+        not TOML or would change one of the two tables.
     """
     if maps is not None:
         _require_fit(folder, maps, sensor)
+    text = _table_text(constants, camera, sensor, bit_depth, mode)
+    text = _with_extra(folder, text, extra)
     try:
         folder.mkdir(parents=True)
         if maps is not None:
             _write_maps(folder / "maps.tif", maps)
         # Last: without it the folder is no calibration.
-        text = _table_text(constants, camera, sensor, bit_depth)
         (folder / "camera.toml").write_text(text, encoding="utf-8")
     except FileExistsError:
         raise CalibrationError(f"{folder}: exists already", "choose another folder") from None
@@ -123,7 +134,7 @@ def write_calibration(
 
 
 def _table_text(
-    constants: CameraConstants, camera: str, sensor: tuple[int, int], bit_depth: int
+    constants: CameraConstants, camera: str, sensor: tuple[int, int], bit_depth: int, mode: str
 ) -> str:
     # float() and int(): a numpy scalar's repr is not a number in TOML.
     lines = [
@@ -132,6 +143,7 @@ def _table_text(
         f"width_px = {int(sensor[1])}",
         f"height_px = {int(sensor[0])}",
         f"bit_depth = {int(bit_depth)}",
+        *([f"mode = {_toml_string(mode)}"] if mode else []),
         "",
         "[constants]",
         f"gain_e_per_adu = {float(constants.gain_e_per_adu)!r}",
@@ -141,6 +153,20 @@ def _table_text(
         "",
     ]
     return "\n".join(lines)
+
+
+def _with_extra(folder: Path, text: str, extra: str) -> str:
+    """Return the text with further tables behind it, checked before anything is written."""
+    if not extra:
+        return text
+    try:
+        whole = tomllib.loads(f"{text}\n{extra}")
+    except tomllib.TOMLDecodeError as error:
+        raise CalibrationError(f"{folder}: further tables are not valid TOML: {error}") from error
+    own = tomllib.loads(text)
+    if any(whole[name] != table for name, table in own.items()):
+        raise CalibrationError(f"{folder}: further tables must not change {', '.join(own)}")
+    return f"{text}\n{extra}"
 
 
 def _toml_string(text: str) -> str:

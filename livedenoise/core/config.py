@@ -13,7 +13,6 @@ Example
 from __future__ import annotations
 
 import json
-import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -28,6 +27,7 @@ from livedenoise.core.camera_config import (
     SensorConfig,
     SimulatedCameraConfig,
 )
+from livedenoise.core.config_problems import describe, read_toml
 from livedenoise.core.config_sections import (
     DenoiseConfig,
     RecordConfig,
@@ -110,16 +110,7 @@ def load_config(path: Path) -> Config:
     ConfigError
         If the file is missing, is not TOML, or any key is wrong: all problems at once.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: no such configuration file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read: {error}") from error
-    try:
-        data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path}: not valid TOML: {error}") from error
+    data = read_toml(path, "configuration file")
     return parse_config(data, str(path), base=path.resolve().parent)
 
 
@@ -138,7 +129,8 @@ def parse_config(data: dict[str, Any], name: str, base: Path | None = None) -> C
         # JSON mode is strict (no true for 1, no "5" for 5) and still takes text as a path.
         config = Config.model_validate_json(json.dumps(data, default=str), strict=True)
     except ValidationError as error:
-        lines = [_describe(name, problem) for problem in error.errors(include_url=False)]
+        found = error.errors(include_url=False)
+        lines = [describe(name, problem, _keys(problem)) for problem in found]
         raise ConfigError("\n".join(lines), "mend the keys named above") from None
     if base is None:
         return config
@@ -154,21 +146,9 @@ def _anchored(camera: CameraBase, base: Path) -> CameraBase:
     return camera.anchored(base)
 
 
-def _describe(name: str, problem: ErrorDetails) -> str:
-    keys = [str(part) for part in problem["loc"]]
-    text = problem["msg"].removeprefix("Value error, ")
+def _keys(problem: ErrorDetails) -> list[object]:
+    keys: list[object] = list(problem["loc"])
     if keys[:1] == ["camera"]:
         # camera.0.simulated.seed: the third part is the kind of the camera, not a key.
         del keys[2:3]
-    value = problem.get("input")
-    if problem["type"] == "union_tag_not_found":
-        keys, text = [*keys, "kind"], "Field required"
-    elif problem["type"] == "union_tag_invalid":
-        keys, value = [*keys, "kind"], problem["ctx"]["tag"]
-        text = f"Input should be one of {problem['ctx']['expected_tags']}"
-    shown = (
-        ""
-        if isinstance(value, dict | list) or problem["type"] == "missing"
-        else f" (got {value!r})"
-    )
-    return f"{name}:{'.'.join(keys) or '(file)'}: {text}{shown}"
+    return keys

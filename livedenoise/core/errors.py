@@ -90,6 +90,12 @@ class DataLossError(RecordError):
     """Frames that should be on disk are not. Never silent."""
 
 
+class CollectError(LiveDenoiseError):
+    """A collection cannot go on as planned; what was taken until then is on disk."""
+
+    exit_code = EXIT_RECORD
+
+
 class StageError(LiveDenoiseError):
     """A stage process died or did not answer.
 

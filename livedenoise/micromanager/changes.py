@@ -5,36 +5,26 @@ Knows: how to read, set and restore each kind of setting. Must not know: why som
 The value before the first change of a setting is what counts; restoring goes backwards. With a
 journal, each value is on disk before the change is made: whoever comes after a killed process
 finds it there and restores what its predecessor found.
+
+A shutter that was opened is the exception: it is closed, whatever it was, and first of all. Light
+on a sample that nobody watches is worse than a setting that is not as before.
 """
 
 from __future__ import annotations
 
 import contextlib
+import threading
 from pathlib import Path
-from typing import Literal
 
 import msgspec
 
 from livedenoise.core.errors import CameraError
 from livedenoise.micromanager.core import Core, CoreGoneError
+from livedenoise.micromanager.moving import MoveLimits, go_xy, go_z, xy_of, z_of
+from livedenoise.micromanager.putting_back import Before, Kind, put_back
 
 JOURNAL_PREFIX = "changed-"
 """Begins the file names of journals, in a run's folder of logs."""
-
-Kind = Literal["property", "exposure", "roi", "camera", "buffer_mb", "auto_shutter"]
-
-
-class Before(msgspec.Struct, frozen=True):
-    """One setting as it was: ``key`` names the device and property, ``value`` is text."""
-
-    kind: Kind
-    key: tuple[str, ...]
-    value: str
-
-    @property
-    def name(self) -> str:
-        """Return the setting's name for people."""
-        return ".".join((self.kind, *self.key))
 
 
 class Changes:
@@ -57,6 +47,7 @@ class Changes:
         self._core = core
         self._journal = journal
         self._before: list[Before] = []
+        self._presets: set[tuple[str, str]] = set()
         self.inherited = False
         """Whether a predecessor left changes that are ours to restore."""
         if journal is not None and journal.exists():
@@ -71,17 +62,24 @@ class Changes:
             self._core.set_property(device, name, value)
 
     def set_preset(self, group: str, preset: str) -> None:
-        """Apply a preset of a configuration group."""
-        for device, name, _ in self._core.preset_settings(group, preset):
-            # A preset may hold what cannot be read back: only what can be restored is noted.
-            with contextlib.suppress(CameraError):
-                self._note("property", (device, name), self._core.property(device, name))
+        """Apply a preset of a configuration group.
+
+        What it sets is asked the first time only: over the bridge that takes long.
+        """
+        if (group, preset) not in self._presets:
+            for device, name, _ in self._core.preset_settings(group, preset):
+                if self._noted("property", (device, name)):
+                    continue
+                # A preset may hold what cannot be read back: only what can be restored is noted.
+                with contextlib.suppress(CameraError):
+                    self._note("property", (device, name), self._core.property(device, name))
+            self._presets.add((group, preset))
         self._core.call("setConfig", group, preset)
         self._core.call("waitForConfig", group, preset)
 
     def set_exposure_ms(self, exposure_ms: float) -> None:
         """Set the exposure."""
-        self._note("exposure", (), repr(self._core.exposure_ms()))
+        self._note_exposure()
         self._core.call("setExposure", exposure_ms)
 
     def set_roi(self, roi: tuple[int, int, int, int]) -> None:
@@ -112,7 +110,75 @@ class Changes:
         Presets and properties may change both.
         """
         self._note_roi()
-        self._note("exposure", (), repr(self._core.exposure_ms()))
+        self._note_exposure()
+
+    def move_xy(
+        self,
+        label: str,
+        target: tuple[float, float],
+        limits: MoveLimits,
+        aborted: threading.Event | None = None,
+    ) -> None:
+        """Send an XY stage somewhere (x, y in micrometres) and wait until it is there."""
+        if not self._noted("xy", (label,)):
+            self._note("xy", (label,), " ".join(repr(value) for value in xy_of(self._core, label)))
+        go_xy(self._core, label, target, limits, aborted)
+
+    def move_z(
+        self,
+        label: str,
+        target_um: float,
+        limits: MoveLimits,
+        aborted: threading.Event | None = None,
+    ) -> None:
+        """Send a focus drive somewhere and wait until it is there."""
+        self.note_z(label)
+        go_z(self._core, label, target_um, limits, aborted)
+
+    def note_z(self, label: str) -> None:
+        """Remember where a focus drive stands, before somebody else moves it: an autofocus."""
+        if not self._noted("z", (label,)):
+            self._note("z", (label,), repr(z_of(self._core, label)))
+
+    def set_autofocus(self, label: str) -> None:
+        """Make another device the core's autofocus device."""
+        now = self._core.text("getAutoFocusDevice")
+        if now != label:
+            self._note("autofocus", (), now)
+            self._core.call("setAutoFocusDevice", label)
+
+    def set_autofocus_offset(self, label: str, offset_um: float) -> None:
+        """Set the offset of the core's autofocus device, which is ``label``."""
+        if not self._noted("autofocus_offset", (label,)):
+            now = repr(self._core.number("getAutoFocusOffset"))
+            self._note("autofocus_offset", (label,), now)
+        self._core.call("setAutoFocusOffset", float(offset_um))
+
+    def set_continuous_focus(self, label: str, *, is_on: bool) -> None:
+        """Switch the focus lock of the core's autofocus device, which is ``label``, on or off."""
+        now = self._core.flag("isContinuousFocusEnabled")
+        if now != is_on:
+            self._note("continuous_focus", (label,), repr(now))
+            self._core.call("enableContinuousFocus", is_on)
+
+    def set_auto_shutter(self, *, is_on: bool) -> None:
+        """Let the core open and close its shutter by itself, or not."""
+        now = self._core.flag("getAutoShutter")
+        if now != is_on:
+            self._note("auto_shutter", (), repr(now))
+            self._core.call("setAutoShutter", is_on)
+
+    def set_shutter(self, label: str, *, is_open: bool) -> None:
+        """Open or close a shutter; at the end it is closed, whatever it was."""
+        if is_open:
+            self._note("shutter", (label,), "False")
+        self._core.call("setShutterOpen", label, is_open)
+
+    def darken(self) -> None:
+        """Close every shutter that was opened."""
+        for one in self._before:
+            if one.kind == "shutter":
+                put_back(self._core, one)
 
     def close_shutter(self) -> bool:
         """Keep an automatic shutter closed; return whether there is one."""
@@ -139,10 +205,12 @@ class Changes:
             journal then stays.
         """
         failed = []
+        self._before.sort(key=lambda one: one.turn)
+        self._presets.clear()
         while self._before:
             before = self._before.pop()
             try:
-                self._put_back(before)
+                put_back(self._core, before)
             except CoreGoneError as error:
                 # Kept: there may be another way to it.
                 self._before.append(before)
@@ -165,8 +233,15 @@ class Changes:
     def _note_roi(self) -> None:
         self._note("roi", (), " ".join(str(value) for value in self._core.roi()))
 
+    def _note_exposure(self) -> None:
+        if not self._noted("exposure", ()):
+            self._note("exposure", (), repr(self._core.exposure_ms()))
+
+    def _noted(self, kind: Kind, key: tuple[str, ...]) -> bool:
+        return any((known.kind, known.key) == (kind, key) for known in self._before)
+
     def _note(self, kind: Kind, key: tuple[str, ...], value: str) -> None:
-        if any((known.kind, known.key) == (kind, key) for known in self._before):
+        if self._noted(kind, key):
             return
         self._before.append(Before(kind, key, value))
         self._write()
@@ -174,28 +249,6 @@ class Changes:
     def _write(self) -> None:
         if self._journal is not None:
             _write(self._journal, self._before)
-
-    def _put_back(self, before: Before) -> None:
-        core, value = self._core, before.value
-        match before.kind:
-            case "property":
-                device, name = before.key
-                if core.property(device, name) != value:
-                    core.set_property(device, name, value)
-            case "exposure":
-                core.call("setExposure", float(value))
-            case "roi":
-                x, y, width, height = (int(part) for part in value.split())
-                if core.roi() != (x, y, width, height):
-                    core.call("clearROI")
-                if core.roi() != (x, y, width, height):
-                    core.call("setROI", x, y, width, height)
-            case "camera":
-                core.call("setCameraDevice", value)
-            case "buffer_mb":
-                core.call("setCircularBufferMemoryFootprint", int(value))
-            case "auto_shutter":
-                core.call("setAutoShutter", value == "True")
 
 
 def left_changed(folder: Path) -> list[str]:

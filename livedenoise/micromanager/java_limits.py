@@ -28,9 +28,17 @@ MOVING = frozenset(
         "clearROI",
         "setCameraDevice",
         "setCircularBufferMemoryFootprint",
+        "setShutterOpen",
+        "setAutoShutter",
+        "setXYPosition",
+        "setPosition",
+        "setAutoFocusDevice",
+        "setAutoFocusOffset",
+        "enableContinuousFocus",
+        "fullFocus",
     }
 )
-"""Move a turret or a wheel, set a camera up anew, or wait for one of them."""
+"""Move a turret, a wheel, a stage or a shutter, set a camera up anew, or wait for one of them."""
 
 MOVING_S = 30.0
 LOADING = frozenset({"loadSystemConfiguration", "initializeAllDevices", "initializeDevice"})

@@ -15,7 +15,8 @@ from livedenoise.core.camera import StreamRequest
 from livedenoise.core.errors import CameraError
 from livedenoise.core.micromanager_config import MicroManagerCameraConfig, PropertyValue
 from livedenoise.micromanager.changes import Changes
-from livedenoise.micromanager.core import Core
+from livedenoise.micromanager.core import Core, CoreGoneError
+from livedenoise.micromanager.devices import CAMERA, devices_of
 from livedenoise.micromanager.placing import BINNING, binning_now
 from livedenoise.micromanager.tags import binning_of
 
@@ -45,8 +46,7 @@ def choose_camera(core: Core, changes: Changes, config: MicroManagerCameraConfig
         If there is no such device, or none at all.
     """
     label = config.device or core.camera()
-    # 2 is MM::CameraDevice in MMDevice's MMDeviceConstants.h.
-    known = [name for name in core.texts("getLoadedDevices") if device_type(core, name) == 2]
+    known = devices_of(core, CAMERA)
     if label not in known:
         asked = f"device {label}" if label else "a camera device"
         raise CameraError(
@@ -57,15 +57,6 @@ def choose_camera(core: Core, changes: Changes, config: MicroManagerCameraConfig
     if label != core.camera():
         changes.set_camera(label)
     return label
-
-
-def device_type(core: Core, label: str) -> int:
-    """Return the number of a device's type; over the bridge it comes as an object."""
-    found = core.call("getDeviceType", label)
-    if isinstance(found, int):
-        return found
-    number = getattr(found, "swigValue", None)
-    return int(number()) if callable(number) else -1
 
 
 def apply_settings(core: Core, changes: Changes, config: MicroManagerCameraConfig) -> None:
@@ -203,16 +194,95 @@ def check_exposure(core: Core, name: str, exposure_us: int) -> list[str]:
     CameraError
         If the camera made another exposure of it: some adapters keep the old one without a word.
     """
+    found_us = exposure_read_back_us(core, name, exposure_us)
+    if abs(found_us - exposure_us) / exposure_us <= _EXPOSURE_NOTED:
+        return []
+    return [f"the camera made an exposure of {found_us} us of {exposure_us} us"]
+
+
+def exposure_read_back_us(core: Core, name: str, exposure_us: int) -> int:
+    """Return the exposure the camera has, in microseconds, which is about ``exposure_us``.
+
+    Raises
+    ------
+    CameraError
+        As ``check_exposure``.
+    """
     found_us = round(core.exposure_ms() * 1000)
-    share = abs(found_us - exposure_us) / exposure_us
-    if share > _EXPOSURE_ERROR:
+    if abs(found_us - exposure_us) / exposure_us > _EXPOSURE_ERROR:
         raise CameraError(
             f"camera {name}: exposure_us = {exposure_us} was asked for, the camera took {found_us}",
             "ask for an exposure within its limits: livedenoise check prints them",
         )
-    if share <= _EXPOSURE_NOTED:
-        return []
-    return [f"the camera made an exposure of {found_us} us of {exposure_us} us"]
+    return found_us
+
+
+def apply_preset(core: Core, changes: Changes, name: str, group: str, preset: str) -> None:
+    """Apply a preset of camera ``name``; what there is is looked up only when it fails.
+
+    Raises
+    ------
+    CameraError
+        If there is no such group or preset, or a device refuses.
+    """
+    try:
+        changes.set_preset(group, preset)
+    except CoreGoneError:
+        raise
+    except CameraError:
+        _check_preset(core, name, group, preset)
+        raise
+
+
+def apply_property(
+    core: Core, changes: Changes, who: str, key: tuple[str, str], value: str
+) -> None:
+    """Set a property; what there is is looked up only when it fails.
+
+    Parameters
+    ----------
+    who : str
+        Begins the message.
+    key : tuple of str
+        Device and property.
+
+    Raises
+    ------
+    CameraError
+        If there is no such property, it can only be read, or the value is refused.
+    """
+    try:
+        changes.set_property(*key, value)
+    except CoreGoneError:
+        raise
+    except CameraError as error:
+        raise _refused_property(core, f"{who}: {'.'.join(key)} = {value!r}", key, error) from error
+
+
+def read_property(core: Core, who: str, key: tuple[str, str]) -> str:
+    """Return a property as text.
+
+    Raises
+    ------
+    CameraError
+        If there is no such property; it names what there is.
+    """
+    try:
+        return core.property(*key)
+    except CoreGoneError:
+        raise
+    except CameraError:
+        _require_property(core, f"{who}: {'.'.join(key)}", key)
+        raise
+
+
+def _refused_property(
+    core: Core, what: str, key: tuple[str, str], error: CameraError
+) -> CameraError:
+    _require_property(core, what, key, to_set=True)
+    return CameraError(
+        f"{what} was refused: {error.message}; {_limits(core, *key)}", "set an allowed value"
+    )
 
 
 def _check_preset(core: Core, name: str, group: str, preset: str) -> None:
@@ -234,8 +304,16 @@ def _check_preset(core: Core, name: str, group: str, preset: str) -> None:
 
 def _set_checked(core: Core, changes: Changes, who: str, key: tuple[str, str], value: str) -> None:
     """Set a property; a mistake is answered with what would be right."""
+    what = f"{who}: properties.{'.'.join(key)} = {value!r}"
+    _require_property(core, what, key, to_set=True)
+    try:
+        changes.set_property(*key, value)
+    except CameraError as error:
+        raise _refused_property(core, what, key, error) from error
+
+
+def _require_property(core: Core, what: str, key: tuple[str, str], *, to_set: bool = False) -> None:
     device, name = key
-    what = f"{who}: properties.{device}.{name} = {value!r}"
     devices = core.texts("getLoadedDevices")
     if device not in devices:
         raise CameraError(
@@ -248,15 +326,8 @@ def _set_checked(core: Core, changes: Changes, who: str, key: tuple[str, str], v
             f"{what}: {device} has no property {name}; it has {', '.join(names)}",
             "names are as in Micro-Manager's device property browser",
         )
-    if core.flag("isPropertyReadOnly", device, name):
+    if to_set and core.flag("isPropertyReadOnly", device, name):
         raise CameraError(f"{what}: the property can only be read", "remove it")
-    try:
-        changes.set_property(device, name, value)
-    except CameraError as error:
-        raise CameraError(
-            f"{what} was refused: {error.message}; {_limits(core, device, name)}",
-            "set an allowed value",
-        ) from error
 
 
 def _limits(core: Core, device: str, name: str) -> str:

@@ -246,5 +246,5 @@ def test_the_live_view_of_the_window(bridge: BridgeProcess, core: JavaCore) -> N
 
 def test_the_round_trip_is_measured(bridge: BridgeProcess, core: JavaCore) -> None:
     quick_ms = core.measure_round_trip_ms(5)
-    bridge.fault("delay", "getExposure", times=-1, delay_ms=20)
-    assert quick_ms < 20 < core.measure_round_trip_ms(3) < 200
+    bridge.fault("delay", "getExposure", times=-1, delay_ms=100)
+    assert quick_ms < 100 < core.measure_round_trip_ms(3)

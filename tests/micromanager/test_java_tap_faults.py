@@ -14,21 +14,16 @@ from java_tap_kit import live, show, tap, watching
 from tap_kit import free_endpoint
 
 from livedenoise.core.camera import Captured, Event, StreamRequest
+from livedenoise.core.clock import now_ns
 from livedenoise.core.errors import CameraError
 
 __all__ = ["bridge", "live", "shared_bridge"]
 
+AT_ONCE_S = 5.0
+"""Much less than what would be waited for otherwise, also on a slow host."""
 
-def test_a_slow_bridge_delays_no_look_for_long(live: BridgeProcess) -> None:
-    """Six frames come during each look: looking back for all of them would never end."""
-    with watching(live) as watched:
-        watched.take(3)
-        live.fault("delay", "pix", times=-1, delay_ms=60)
-        began = time.perf_counter()
-        frames = watched.take(6)
-        took_s = time.perf_counter() - began
-    assert took_s < 1.5
-    assert frames[-1].camera_seq - frames[0].camera_seq > 5
+
+# What a tap makes of slow looks, with a clock of its own: test_watch_pace.py.
 
 
 def test_where_looks_are_slower_than_frames_every_look_is_a_frame(live: BridgeProcess) -> None:
@@ -41,25 +36,39 @@ def test_where_looks_are_slower_than_frames_every_look_is_a_frame(live: BridgePr
         assert watched.camera.counters()["lost"] > 20
 
 
-def test_after_a_pause_frames_are_looked_back_for(live: BridgeProcess) -> None:
-    """One look that takes long does not make the bridge a slow one."""
+def test_after_a_pause_frames_are_looked_back_for(live: BridgeProcess, eventually: Any) -> None:
+    """One look is held until many frames have come, and the live view is switched off."""
     with watching(live) as watched:
-        watched.take(10)
-        live.fault("delay", "pix", delay_ms=150)
-        seqs = [frame.camera_seq for frame in watched.take(40)]
-    assert seqs == list(range(10, 50))
+        frames = watched.take(10)
+        live.fault("hang", "pix")
+        held: list[Captured] = []
+        thread = threading.Thread(target=lambda: held.extend(watched.take(4)))
+        thread.start()
+        eventually(lambda: live.traffic()["hanging"])
+        held_ns, remaining = now_ns(), live.state()["remaining"]
+        eventually(lambda: live.state()["remaining"] > remaining + 30)
+        live.order("live", on=False)
+        live.order("release")
+        thread.join(10)
+        frames += held
+        counters = watched.camera.counters()
+    seqs = [frame.camera_seq for frame in frames]
+    assert seqs == sorted(set(seqs))
+    assert counters["lost"] == seqs[-1] + 1 - len(seqs)
+    # The look that was held brings a frame from before; the next one the newest, and older ones.
+    assert sum(frame.t_host_ns > held_ns for frame in held) > 1
 
 
 def test_java_dying_ends_the_run_at_once(start_bridge: Callable[..., BridgeProcess]) -> None:
     doomed = start_bridge()
     show(doomed)
-    with watching(doomed) as watched:
+    with watching(doomed, call_timeout_s=60.0) as watched:
         watched.take(2)
         doomed.kill()
         began = time.perf_counter()
         with pytest.raises(CameraError, match="went away") as caught:
             watched.until(lambda _: False)
-        assert time.perf_counter() - began < 1.0
+        assert time.perf_counter() - began < AT_ONCE_S
     assert caught.value.exit_code == 3
 
 
@@ -70,7 +79,7 @@ def test_java_not_answering_ends_the_run_within_the_limit(live: BridgeProcess) -
         began = time.perf_counter()
         with pytest.raises(CameraError, match=r"within 0\.4 s"):
             watched.until(lambda _: False)
-        assert time.perf_counter() - began < 1.0
+        assert time.perf_counter() - began < 0.4 + AT_ONCE_S
 
 
 def test_a_stop_does_not_wait_for_an_answer_that_never_comes(
@@ -89,8 +98,8 @@ def test_a_stop_does_not_wait_for_an_answer_that_never_comes(
         thread.join(2)
         watched.camera.close()
         closed_s = time.perf_counter() - began
-    assert stopped_s < 0.3
-    assert closed_s < 1.0
+    assert stopped_s < 1.5, "as long as it waits at most"
+    assert closed_s < AT_ONCE_S
     assert len(rest) == 1
 
 

@@ -20,7 +20,7 @@ from livedenoise.core.clock import now_ns
 from livedenoise.core.errors import EXIT_CAMERA, CameraError
 from livedenoise.core.frame import FrameFlags
 
-LONG_US = 10_000_000
+LONG_US = 3_000_000
 
 
 def test_a_full_buffer_stops_cleanly_with_every_buffered_frame_delivered() -> None:
@@ -82,7 +82,7 @@ def test_a_sequence_that_ends_by_itself_is_an_error() -> None:
     ("request_changes", "kind"),
     [
         ({"exposure_us": LONG_US}, "sequence"),
-        ({"exposure_us": 0, "events": (Event(index=0, exposure_us=5_000_000),)}, "snap"),
+        ({"exposure_us": 0, "events": (Event(index=0, exposure_us=LONG_US),)}, "snap"),
     ],
     ids=["sequence", "one by one"],
 )

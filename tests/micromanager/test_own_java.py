@@ -204,7 +204,7 @@ def test_a_stop_during_a_long_exposure_over_the_bridge(bridge: BridgeProcess) ->
     from threading import Timer
 
     before = kept(bridge)
-    with streaming(java_camera(bridge.port), exposure_us=5_000_000, rate_hz=0.2) as (camera, _):
+    with streaming(java_camera(bridge.port), exposure_us=3_000_000, rate_hz=0.3) as (camera, _):
         began_s = time.monotonic()
         timer = Timer(0.3, camera.stop)
         timer.start()

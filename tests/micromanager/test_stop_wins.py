@@ -140,7 +140,7 @@ def test_a_stop_while_the_camera_is_asked_during_a_long_exposure(
             camera.stop()
 
     camera.on_idle = on_idle
-    with streaming(camera, exposure_us=4_000_000, rate_hz=0.25) as (camera, _):
+    with streaming(camera, exposure_us=3_000_000, rate_hz=0.3) as (camera, _):
         began_s = time.monotonic()
         assert list(camera.frames(Slots())) == []
         assert time.monotonic() - stopped_s[0] < 2.0

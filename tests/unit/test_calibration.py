@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -270,3 +271,19 @@ def test_damaged_maps_give_a_calibration_or_a_calibration_error(
         return
     assert found.maps is not None
     assert found.maps.offset_adu.shape == SENSOR
+
+
+def test_further_tables_are_kept_and_hashed(tmp_path: Path) -> None:
+    write(tmp_path / "plain")
+    write(tmp_path / "more", mode="16 bit", extra="[measured]\ngain_error = 0.01\n")
+    text = (tmp_path / "more" / "camera.toml").read_text(encoding="utf-8")
+    assert tomllib.loads(text)["measured"] == {"gain_error": 0.01}
+    assert tomllib.loads(text)["camera"]["mode"] == "16 bit"
+    assert read_calibration(tmp_path / "more").hash != read_calibration(tmp_path / "plain").hash
+
+
+@pytest.mark.parametrize("extra", ["[measured", "[camera]\nname = 'x'\n", "[camera.more]\na = 1\n"])
+def test_further_tables_that_are_wrong_leave_nothing(tmp_path: Path, extra: str) -> None:
+    with pytest.raises(CalibrationError, match="further tables"):
+        write(tmp_path / "c", extra=extra)
+    assert not (tmp_path / "c").exists()

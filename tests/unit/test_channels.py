@@ -11,7 +11,7 @@ from stream_kit import EAGER, FOR_EVER_NS, Stream, open_stream, pixels_of, read_
 from waiting import wait_until
 
 from livedenoise.bus import wire
-from livedenoise.bus.backlog import Latest, Lossless
+from livedenoise.bus.backlog import Latest, Lossless, Policy
 from livedenoise.bus.reader import FrameReader
 from livedenoise.core.clock import ManualClock
 from livedenoise.core.errors import BusError
@@ -247,3 +247,46 @@ def test_a_latest_reader_that_takes_nothing_is_not_waited_for_for_ever(
         assert not stream.writer.settled()
         clock.advance_ns(3_000_000_000)
         assert stream.writer.settled()
+
+
+def said_goodbye(stream: Stream, reader: FrameReader, name: str) -> bool:
+    """Close a reader; return whether the writer heard of it."""
+    reader.close()
+    for _ in range(20):
+        stream.writer.service(10)
+    return name not in stream.writer.readers()
+
+
+@pytest.mark.parametrize("policy", [Lossless(), EAGER])
+def test_a_reader_says_goodbye_to_a_writer_that_goes_on(stream: Stream, policy: Policy) -> None:
+    reader = stream.reader("reader", policy)
+    stream.publish(1)
+    reader.release(read_frame(reader))
+    assert said_goodbye(stream, reader, "reader")
+
+
+@pytest.mark.parametrize("policy", [Lossless(), EAGER])
+def test_nothing_is_said_to_a_writer_that_has_ended_and_is_owed_nothing(
+    stream: Stream, policy: Policy
+) -> None:
+    """It may be gone, and the word then holds up the end of the reader's process."""
+    reader = stream.reader("reader", policy)
+    stream.publish(2)
+    stream.writer.end()
+    assert read_all(reader) == [0, 1]
+    stream.serve_until(lambda: stream.writer.table.owed == 0)
+    assert not said_goodbye(stream, reader, "reader")
+
+
+@pytest.mark.parametrize("n_taken", [0, 1])
+def test_what_a_leaving_reader_still_holds_at_the_end_is_forgiven(
+    stream: Stream, n_taken: int
+) -> None:
+    reader = stream.reader("reader")
+    stream.publish(1)
+    stream.writer.end()
+    for _ in range(n_taken):
+        read_frame(reader)
+    assert reader.read(0.2) is None or not n_taken
+    assert said_goodbye(stream, reader, "reader")
+    assert stream.writer.settled()

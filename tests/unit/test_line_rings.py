@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from stream_kit import make_spec
+import zmq
+from stream_kit import FOR_EVER_NS, SHAPE, make_header, make_spec
 
+from livedenoise.bus.endpoints import Endpoints
 from livedenoise.bus.ring import Ring, RingSpec, RingTotals
+from livedenoise.bus.writer import FrameWriter
 from livedenoise.core.errors import BusError
 from livedenoise.daemon.rings import CLEAN, RAW, LineRings
 
@@ -33,6 +36,15 @@ def write(spec: RingSpec, published: int, last_seq: int) -> None:
         )
     )
     ring.close()
+
+
+def publish(writer: FrameWriter, spec: RingSpec, *seqs: int) -> None:
+    for seq in seqs:
+        slot = writer.begin(SHAPE, "<u2", 0.0)
+        assert slot is not None
+        grant = slot[0]
+        facts = {"slot": grant.slot, "generation": grant.generation, "ring_epoch": spec.ring_epoch}
+        writer.publish(grant, make_header(seq, **facts))
 
 
 def exists(spec: RingSpec) -> bool:
@@ -64,6 +76,34 @@ def test_a_raw_ring_stays_until_the_recorder_has_it_and_a_clean_one_goes(rings: 
     rings.drop_left()
     assert not exists(raw)
     assert rings.spec(RAW) is not None
+
+
+def test_a_frame_its_killed_writer_had_not_counted_yet_is_counted(rings: LineRings) -> None:
+    for stream in (RAW, CLEAN):
+        spec = rings.new(stream, make_spec())
+        with Endpoints() as endpoints, zmq.Context() as context:
+            ring, endpoint = Ring.attach(spec), endpoints.bind_to(stream)
+            writer = FrameWriter(ring, context, endpoint, lease_timeout_ns=FOR_EVER_NS)
+            publish(writer, spec, 0, 1)
+            writer._leave_totals = lambda: None
+            publish(writer, spec, 2)
+            writer.close()
+            ring.close()
+    assert (rings.clean_published(), rings.clean_last_seq()) == (3, 2)
+    rings.close()
+    totals = rings.raw_totals()
+    assert (totals.captured, totals.published, totals.last_seq) == (3, 3, 2)
+    assert rings.clean_last_seq() == 2
+
+
+def test_the_last_clean_number_outlives_its_ring(rings: LineRings) -> None:
+    assert rings.clean_last_seq() == -1
+    write(rings.new(CLEAN, make_spec()), 7, 9)
+    assert rings.clean_last_seq() == 9
+    rings.new(CLEAN, make_spec())
+    assert rings.clean_last_seq() == 9
+    rings.new(CLEAN, make_spec())
+    assert rings.clean_last_seq() == 9
 
 
 def test_epochs_differ(rings: LineRings) -> None:

@@ -1,0 +1,323 @@
+"""The calibration: from pixel summaries of dark and lit series to a ``CalibrationResult``.
+
+Knows: which measurement needs which, and in what order. Must not know: files, cameras, reports.
+
+Order: darks -> hot and telegraph pixels (left out of the fit) -> photon transfer -> thermal part
+of the dark variance by its slope -> photon transfer once more -> maps, saturation, linearity.
+
+Example
+-------
+>>> result = measure({10_000.0: dark}, [LitSeries(exposure_us=10_000, light=1.0, summary=s)],
+...                  bit_depth=16)
+>>> result.gain_e_per_adu.value, result.gain_e_per_adu.error
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+import numpy as np
+
+from livedenoise.calibrate import scalars, series_facts
+from livedenoise.calibrate.defects import dead_pixels
+from livedenoise.calibrate.linearity import DoseLevel, linearity
+from livedenoise.calibrate.map_making import PixelMaps, make_maps
+from livedenoise.calibrate.results import (
+    CalibrationResult,
+    Defects,
+    Known,
+    Level,
+    Linearity,
+    SaturationKind,
+    Value,
+)
+from livedenoise.calibrate.saturation import full_well, saturation
+from livedenoise.calibrate.stages import (
+    Darkness,
+    LitSeries,
+    Transfer,
+    dark_stage,
+    ordinary_pixels,
+    transfer_stage,
+    unsaturated,
+)
+from livedenoise.core.constants import CameraConstants
+from livedenoise.core.errors import CalibrationError
+from livedenoise.imaging.ptc_moments import PixelSummary
+
+__all__ = ["LitSeries", "measure", "to_constants"]
+
+MOST_SATURATED = 1e-4
+NONLINEAR_PERCENT = 1.0
+NONLINEAR_ERRORS = 3.0
+POOR_FIT = 3.0
+
+
+def measure(
+    darks: Mapping[float, PixelSummary],
+    levels: Sequence[LitSeries],
+    *,
+    bit_depth: int,
+    known: Known | None = None,
+) -> CalibrationResult:
+    """Calibrate a camera.
+
+    Parameters
+    ----------
+    darks : mapping
+        Exposure in microseconds -> summary of frames without light (``fourth=True`` for the
+        telegraph test). May be empty: offset and read noise are then not told apart.
+    levels : sequence of LitSeries
+        Series of a scene that stands still, even light or structured; several light levels for
+        linearity, saturation and maps. May be empty: then only counts are measured.
+    bit_depth : int
+        Valid bits.
+    known : Known, optional
+        What is known beforehand.
+
+    Returns
+    -------
+    CalibrationResult
+        Everything found, and why the rest was not.
+
+    Raises
+    ------
+    CalibrationError
+        If there is no series at all, shapes differ, or an exposure is not positive.
+    """
+    known = known or Known()
+    shape = _checked(darks, levels)
+    darkness = dark_stage(darks, 0.0)
+    transfer = transfer_stage(levels, darkness, known)
+    if darkness.fit is not None and darkness.fit.current_adu_per_s is not None and transfer.fit:
+        darkness = dark_stage(darks, transfer.fit.slope_adu)
+        transfer = transfer_stage(levels, darkness, known)
+    return _assemble(darks, levels, shape, bit_depth, known, darkness, transfer)
+
+
+def _checked(darks: Mapping[float, PixelSummary], levels: Sequence[LitSeries]) -> tuple[int, int]:
+    series = [*darks.values(), *(x.summary for x in levels)]
+    if not series:
+        raise CalibrationError("no frames to calibrate from", "give dark frames, light, or both")
+    shapes = {s.shape for s in series}
+    if len(shapes) > 1:
+        raise CalibrationError(
+            f"series of different sizes cannot be calibrated together: {sorted(shapes)} (Y, X)",
+            "take all of them with one region of interest and binning",
+        )
+    exposures = [*darks, *(x.exposure_us for x in levels)]
+    if min(exposures) < 0 or any(x.light is not None and x.light < 0 for x in levels):
+        raise CalibrationError(f"exposures and light must be >= 0, got {sorted(exposures)}")
+    return series[0].shape
+
+
+def _assemble(
+    darks: Mapping[float, PixelSummary],
+    levels: Sequence[LitSeries],
+    shape: tuple[int, int],
+    bit_depth: int,
+    known: Known,
+    darkness: Darkness,
+    transfer: Transfer,
+) -> CalibrationResult:
+    gain, fit = transfer.gain, transfer.fit
+    offset, noise = _offset_and_noise(darkness, transfer, known)
+    base = float(offset.value or 0.0)
+    usable = unsaturated(levels, transfer)
+    defects = _with_dead(levels, usable, darkness, base)
+    pixel_maps = make_maps(
+        [levels[i].summary for i in usable],
+        darkness,
+        transfer,
+        flat_field=known.flat_field,
+        ordinary=ordinary_pixels(shape, defects),
+    )
+    top, kind = _saturation(transfer, bit_depth, known)
+    facts = _facts(darks, levels, usable, base)
+    correlation = series_facts.correlations([x.summary for x in levels] or list(darks.values()))
+    result = CalibrationResult(
+        sensor=shape,
+        bit_depth=bit_depth,
+        n_frames=sum(x.summary.n_frames for x in levels),
+        n_dark_frames=sum(s.n_frames for s in darks.values()),
+        model="gaussian" if fit is not None and not fit.significant else "poisson_gaussian",
+        gain_e_per_adu=gain,
+        offset_adu=offset,
+        read_noise_e=noise.rms,
+        read_noise_median_e=noise.median,
+        excess_noise_factor=transfer.excess,
+        dark_current_e_per_s=scalars.dark_current(darkness.fit, gain, defects.hot_index),
+        saturation_adu=top,
+        saturation_kind=kind,
+        full_well_e=full_well(top, kind, offset, gain),
+        prnu_percent=scalars.gain_spread(pixel_maps.slopes, pixel_maps.response),
+        dsnu_e=scalars.offset_spread(darkness.fit, gain),
+        lag1_x=correlation[0],
+        lag1_y=correlation[1],
+        correlation_factor=correlation[2],
+        linearity=_linearity(levels, darkness, offset, top),
+        defects=defects,
+        transfer=fit,
+        dark_levels=facts[0],
+        levels=facts[1],
+        maps=pixel_maps.maps,
+        map_errors=pixel_maps.errors,
+        maps_text=pixel_maps.text,
+        warnings=(),
+    )
+    warnings = _warnings(result, darkness, pixel_maps, known)
+    return msgspec.structs.replace(result, warnings=tuple(warnings))
+
+
+def _offset_and_noise(
+    darkness: Darkness, transfer: Transfer, known: Known
+) -> tuple[Value, scalars.ReadNoise]:
+    if darkness.fit is not None and darkness.variance_adu2 is not None:
+        noise = scalars.read_noise_from_darks(darkness.variance_adu2, darkness.dof, transfer.gain)
+        return scalars.offset_from_darks(darkness.fit), noise
+    if transfer.blocks is None:
+        raise CalibrationError("neither dark nor lit frames could be used")
+    offset = scalars.offset_without_darks(transfer.blocks, transfer.fit, known)
+    return offset, scalars.read_noise_without_darks(transfer.fit, offset, transfer.gain)
+
+
+def _with_dead(
+    levels: Sequence[LitSeries], usable: Sequence[int], darkness: Darkness, offset_adu: float
+) -> Defects:
+    lit = [levels[i].summary for i in usable]
+    brightest = max(lit, key=lambda s: float(s.mean_adu.mean()), default=None)
+    base = offset_adu if darkness.fit is None else darkness.fit.offset_adu
+    index, text = dead_pixels(brightest, base)
+    return msgspec.structs.replace(darkness.defects, dead_index=index, dead_text=text)
+
+
+def _saturation(transfer: Transfer, bit_depth: int, known: Known) -> tuple[Value, SaturationKind]:
+    if transfer.blocks is None:
+        return Value.missing("needs light", "ADU"), ""
+    found, kind = saturation(transfer.blocks, transfer.fit, bit_depth)
+    if found.value is None and known.saturation_adu is not None:
+        return Value(value=known.saturation_adu, unit="ADU", status="given"), ""
+    return found, kind
+
+
+def _facts(
+    darks: Mapping[float, PixelSummary],
+    levels: Sequence[LitSeries],
+    usable: Sequence[int],
+    offset_adu: float,
+) -> tuple[tuple[Level, ...], tuple[Level, ...]]:
+    dark = tuple(
+        series_facts.level_of(one, exposure, 0.0, offset_adu=offset_adu)
+        for exposure, one in sorted(darks.items())
+    )
+    lit = tuple(
+        series_facts.level_of(
+            x.summary,
+            x.exposure_us,
+            x.light,
+            offset_adu=offset_adu,
+            excluded="" if i in usable else "partly or wholly saturated, or beyond the fit",
+        )
+        for i, x in enumerate(levels)
+    )
+    return dark, lit
+
+
+def _linearity(
+    levels: Sequence[LitSeries], darkness: Darkness, offset: Value, top: Value
+) -> Linearity:
+    if offset.value is None:
+        missing = Value.missing("needs the offset", "%")
+        return Linearity(error_percent=missing, largest_percent=missing)
+    thermal = 0.0 if darkness.fit is None else darkness.fit.mean_current(None)
+    doses = [
+        DoseLevel(
+            dose=x.exposure_us * 1e-6 * x.light,
+            signal_adu=float(x.summary.mean_adu.mean(dtype=np.float64))
+            - offset.value
+            - thermal * x.exposure_us * 1e-6,
+            error_adu=float(np.hypot(x.summary.frame_mean_error_adu, offset.error or 0.0)),
+            saturated=x.summary.saturated_fraction > MOST_SATURATED,
+        )
+        for x in levels
+        if x.light
+    ]
+    return linearity(doses, None if top.value is None else top.value - offset.value)
+
+
+def _warnings(
+    result: CalibrationResult, darkness: Darkness, pixel_maps: PixelMaps, known: Known
+) -> list[str]:
+    """Return the limits of this calibration, one line each."""
+    correlation = (result.lag1_x, result.lag1_y, result.correlation_factor)
+    found = series_facts.warnings_of(result.dark_levels, result.levels, correlation)
+    variance = None if darkness.variance_adu2 is None else float(np.median(darkness.variance_adu2))
+    gain = result.gain_e_per_adu
+    found += series_facts.rounding_warnings(result.bit_depth, variance, gain)
+    found += [*_fit_warnings(result), *_linearity_warnings(result.linearity)]
+    if darkness.fit is not None and darkness.fit.slow_noise > 1.02:
+        found.append(
+            f"dark frames drift: plain variance {darkness.fit.slow_noise:.2f} times that of frame "
+            "differences, which were used instead"
+        )
+    if pixel_maps.flat_refused and known.flat_field:
+        found.append(pixel_maps.flat_refused)
+    return found
+
+
+def _fit_warnings(result: CalibrationResult) -> list[str]:
+    fit, found = result.transfer, []
+    if fit is None:
+        return found
+    if not fit.significant:
+        found.append("the noise does not follow the signal: electrons cannot be had from this")
+    elif not fit.dark_subtracted:
+        found.append("no dark series: offset and read noise are not told apart by the data")
+    if fit.degrees_of_freedom > 2 and fit.chi2 > POOR_FIT * fit.degrees_of_freedom:
+        found.append(
+            f"variance against signal is not a straight line within its errors (chi2 "
+            f"{fit.chi2:.0f} for {fit.degrees_of_freedom} degrees of freedom)"
+        )
+    return found
+
+
+def _linearity_warnings(found: Linearity) -> list[str]:
+    largest = found.largest_percent
+    if largest.value is None or largest.value < NONLINEAR_PERCENT:
+        return []
+    if largest.value < NONLINEAR_ERRORS * float(largest.error or 0.0):
+        return []
+    return [f"camera or light is not linear: up to {largest.value:.1f} % from the line"]
+
+
+def to_constants(result: CalibrationResult) -> CameraConstants:
+    """Return the constants of a result, as a calibration folder takes them.
+
+    Raises
+    ------
+    CalibrationError
+        If gain, offset or read noise was not measurable.
+    """
+    wanted = {
+        "gain_e_per_adu": result.gain_e_per_adu,
+        "offset_adu": result.offset_adu,
+        "read_noise_e": result.read_noise_e,
+        "excess_noise_factor": result.excess_noise_factor,
+    }
+    numbers = {name: value.value for name, value in wanted.items() if value.value is not None}
+    missing = [f"{n}: {v.text}" for n, v in wanted.items() if v.value is None]
+    if missing:
+        raise CalibrationError(
+            f"not enough for a calibration: {'; '.join(missing)}",
+            "take dark frames and several light levels of a scene that stands still",
+        )
+    # A noise measurement may come out just below the factor of no multiplication at all.
+    numbers["excess_noise_factor"] = max(numbers["excess_noise_factor"], 1.0)
+    return CameraConstants(**numbers, source="calibration", model=result.model, note=_note(result))
+
+
+def _note(result: CalibrationResult) -> str:
+    unsure = [n for n, v in result.values().items() if v.status in ("assumed", "given") and v.value]
+    text = f"measured from {result.n_dark_frames} dark and {result.n_frames} lit frames"
+    return f"{text}; taken as given or assumed: {', '.join(unsure)}" if unsure else text

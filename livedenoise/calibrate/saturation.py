@@ -1,0 +1,75 @@
+"""Saturation: where the signal stops growing, and whether the converter or the pixel ends it.
+
+Knows: blocks whose variance has collapsed. Must not know: files, cameras.
+
+A pixel that is full gives the same count every time, so its variance falls to the read noise or,
+at the top of the converter, to nothing (Janesick, "Photon Transfer", SPIE 2007, ch. 5).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from livedenoise.calibrate.results import PhotonTransfer, SaturationKind, Value
+from livedenoise.core.frame import max_count
+from livedenoise.imaging.ptc_blocks import TransferBlocks
+
+COLLAPSED = 0.25
+LEAST_BLOCKS = 4
+
+
+def saturation(
+    blocks: TransferBlocks, transfer: PhotonTransfer | None, bit_depth: int
+) -> tuple[Value, SaturationKind]:
+    """Return the counts at saturation, and what ends the range.
+
+    Parameters
+    ----------
+    blocks : TransferBlocks
+        Blocks of all lit series.
+    transfer : PhotonTransfer or None
+        The fit below saturation.
+    bit_depth : int
+        Valid bits.
+    """
+    top = float(max_count(bit_depth))
+    full = blocks.raw_mean >= top - 0.5
+    if full.sum() >= LEAST_BLOCKS:
+        text = f"the converter ends at {top:.0f}"
+        return Value(value=top, error=0.0, unit="ADU", text=text), "converter"
+    highest = float(blocks.raw_mean.max()) if len(blocks) else 0.0
+    if transfer is None or not transfer.significant:
+        return Value.missing("no photon transfer fit to tell it by", "ADU"), ""
+    expected = transfer.slope_adu * blocks.signal + transfer.intercept_adu2
+    collapsed = blocks.variance < COLLAPSED * expected
+    collapsed &= blocks.signal > transfer.signal_limit_adu
+    if collapsed.sum() < LEAST_BLOCKS:
+        reason = f"no level saturated; the brightest reached {highest:.0f} of {top:.0f} ADU"
+        return Value.missing(reason, "ADU"), ""
+    means = blocks.raw_mean[collapsed]
+    # Blocks that are only just full still lie below: the upper half stands at the top.
+    flat = means[means >= np.median(means)]
+    value = Value(
+        value=float(np.median(flat)),
+        error=float(flat.std() / np.sqrt(flat.size)) + 1e-3,
+        unit="ADU",
+        text="the variance collapses there",
+    )
+    return value, "converter" if float(value.value or 0.0) > top - 1.0 else "full well"
+
+
+def full_well(
+    saturation_adu: Value, kind: SaturationKind, offset_adu: Value, gain_e_per_adu: Value
+) -> Value:
+    """Return the full well in electrons, where it is what ends the range."""
+    top, offset, gain = saturation_adu.value, offset_adu.value, gain_e_per_adu.value
+    if top is None or offset is None or gain is None:
+        return Value.missing("needs saturation, offset and gain", "e")
+    electrons = (top - offset) * gain
+    if kind == "converter":
+        reason = f"the converter ends first, at {electrons:.0f} e"
+        return Value.missing(reason, "e")
+    relative = float(gain_e_per_adu.error or 0.0) / gain
+    spread = float(np.hypot(saturation_adu.error or 0.0, offset_adu.error or 0.0)) * gain
+    error = float(np.hypot(electrons * relative, spread))
+    return Value(value=electrons, error=error, unit="e", text="variance collapses there")

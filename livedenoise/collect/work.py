@@ -1,0 +1,204 @@
+"""Everything a collection needs, made in the right order: microscope, program, data set, camera.
+
+Knows: which part is made from which, for a new data set and for one that is resumed. Must not
+know: how any of them works.
+"""
+
+from __future__ import annotations
+
+import threading
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Self
+
+import msgspec
+
+from livedenoise.collect.arriving import Arrival
+from livedenoise.collect.camera_facts import (
+    Known,
+    as_darks,
+    known_constants,
+    make_camera,
+    scout,
+    stored_camera,
+    take_darks,
+)
+from livedenoise.collect.check_camera import PairCamera
+from livedenoise.collect.dataset import DatasetWriter
+from livedenoise.collect.dataset_resume import require_new
+from livedenoise.collect.finishing import Finisher
+from livedenoise.collect.light_path import LightPath
+from livedenoise.collect.manifest import read_header
+from livedenoise.collect.plan import Plan, make_program
+from livedenoise.collect.program import Program
+from livedenoise.collect.records import MANIFEST_NAME, DatasetHeader
+from livedenoise.collect.run import Collection, OnPair
+from livedenoise.collect.stopwatch import Stopwatch
+from livedenoise.collect.taking import ShotTaker
+from livedenoise.core.clock import Clock
+from livedenoise.core.config import CameraConfig
+from livedenoise.core.frame import Frame
+from livedenoise.core.microscope import Microscope, MicroscopeInfo
+from livedenoise.core.progress import OnProgress
+
+
+class Work(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything a collection needs, made in the right order."""
+
+    program: Program
+    writer: DatasetWriter
+    camera: PairCamera
+    arrival: Arrival
+    taker: ShotTaker
+    stopwatch: Stopwatch
+    left: dict[int, int]
+    notes: tuple[str, ...]
+
+    @classmethod
+    def prepare(
+        cls,
+        scope: Microscope,
+        config: CameraConfig,
+        plan: Plan,
+        out: Path,
+        *,
+        clock: Clock,
+        undo: ExitStack,
+        on_progress: OnProgress,
+    ) -> Self:
+        """Open the microscope and the data set; take darks and scout where the set is new.
+
+        ``undo`` is given what must be closed at the end.
+
+        Raises
+        ------
+        LiveDenoiseError
+            If any of it fails; nothing was exposed where the plan is at fault.
+        """
+        info = scope.open()
+        begun = (out / MANIFEST_NAME).exists()
+        start = read_header(out).start if begun else scope.position()
+        program = make_program(plan, info, start)
+        stopwatch = Stopwatch(clock)
+        light = LightPath(scope, info, program.light, stopwatch)
+        taker = ShotTaker(
+            scope,
+            info,
+            light,
+            stopwatch,
+            close_between=program.close_shutter_between,
+            keep_frames=program.keep_frames,
+        )
+        arrival = Arrival(scope, info, light, stopwatch, program.settle_ms)
+        known = known_constants(config, info)
+        header = _header(program, info, known)
+        if begun:
+            writer = DatasetWriter.resume(out, header)
+            camera = stored_camera(out, writer.header, known)
+        else:
+            begin = _Begin(program, info, known, taker, arrival)
+            writer, camera = begin(header, plan, out, on_progress)
+        undo.callback(writer.close)
+        return cls(
+            program=program,
+            writer=writer,
+            camera=camera,
+            arrival=arrival,
+            taker=taker,
+            stopwatch=stopwatch,
+            left=writer.found.left(len(program.fields)),
+            notes=tuple(writer.found.notes()),
+        )
+
+    def collection(
+        self, on_progress: OnProgress, on_pair: OnPair | None, stop: threading.Event
+    ) -> Collection:
+        """Return what takes the fields."""
+        return Collection(
+            self.program,
+            arrival=self.arrival,
+            taker=self.taker,
+            stopwatch=self.stopwatch,
+            finish=Finisher(self.program, self.camera, self.writer),
+            on_progress=on_progress,
+            on_pair=on_pair,
+            stop=stop,
+        )
+
+
+class _Begin:
+    """Begins a data set: darks, a few frames for a gain nobody knows, the header."""
+
+    def __init__(
+        self,
+        program: Program,
+        info: MicroscopeInfo,
+        known: Known,
+        taker: ShotTaker,
+        arrival: Arrival,
+    ) -> None:
+        self._program = program
+        self._info = info
+        self._known = known
+        self._taker = taker
+        self._arrival = arrival
+
+    def __call__(
+        self, header: DatasetHeader, plan: Plan, out: Path, on_progress: OnProgress
+    ) -> tuple[DatasetWriter, PairCamera]:
+        require_new(out)
+        darks = take_darks(self._program, self._taker, on_progress)
+        scouted, notes = self._scouted()
+        camera = make_camera(self._known, self._info, darks, scouted)
+        header = _with_camera(header, camera, notes)
+        text = plan.path.read_text(encoding="utf-8")
+        return DatasetWriter.create(out, header, text, as_darks(darks)), camera
+
+    def _scouted(self) -> tuple[list[Frame], tuple[str, ...]]:
+        if self._known.constants is not None:
+            return [], ()
+        sites = self._program.fields[0]
+        self._arrival.field(sites)
+        self._arrival.site(sites[0])
+        frames, dose_us = scout(self._program, self._taker)
+        self._arrival.leave()
+        note = (
+            f"gain estimated from {len(frames)} frames of the first field, which cost it "
+            f"{dose_us / 1000:.3g} ms at full light"
+        )
+        return frames, (note,)
+
+
+def _header(program: Program, info: MicroscopeInfo, known: Known) -> DatasetHeader:
+    return DatasetHeader(
+        plan_name=program.name,
+        plan_hash=program.plan_hash,
+        n_fields=len(program.fields),
+        camera=info.camera.name,
+        simulated=info.simulated,
+        shape=info.shape,
+        roi=info.roi,
+        binning=info.binning,
+        dtype=info.camera.dtype,
+        bit_depth=info.camera.bit_depth,
+        pixel_size_um=info.pixel_size_um,
+        calibration="" if known.calibration is None else known.calibration.hash,
+        notes=(*info.notes, *program.notes),
+        start=program.start,
+    )
+
+
+def _with_camera(
+    header: DatasetHeader, camera: PairCamera, notes: tuple[str, ...]
+) -> DatasetHeader:
+    constants = camera.constants
+    return msgspec.structs.replace(
+        header,
+        gain_e_per_adu=constants.gain_e_per_adu,
+        offset_adu=constants.offset_adu,
+        read_noise_e=constants.read_noise_e,
+        excess_noise_factor=constants.excess_noise_factor,
+        constants_source=constants.source,
+        constants_model=constants.model,
+        notes=(*header.notes, *notes),
+    )

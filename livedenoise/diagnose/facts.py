@@ -1,0 +1,108 @@
+"""What a diagnosis says: every number with its error, every judgement with its reason.
+
+Knows: the form. Must not know: how anything is measured.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+Fit = Literal["fits", "with care", "does not fit", "unknown"]
+
+
+class Number(msgspec.Struct, frozen=True, kw_only=True):
+    """A measured number; ``value`` None where it could not be measured, ``note`` then says why."""
+
+    value: float | None
+    error: float | None = None
+    unit: str = ""
+    note: str = ""
+
+
+class Method(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether a way of training fits this noise, and why."""
+
+    name: str
+    title: str
+    fit: Fit
+    why: str
+
+
+class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
+    """What kind of noise a recording has.
+
+    Attributes
+    ----------
+    path : str
+        The recording.
+    n_frames, n_used : int
+        Frames in it, and frames read for the noise.
+    shape : tuple of int
+        (Y, X).
+    dtype : str
+        Of a pixel.
+    bit_depth : int
+        As the recording says, or its pixel type.
+    noise_model : str
+        ``poisson_gaussian``: the variance follows the mean; ``gaussian``: it does not.
+    gain, offset, read_noise : Number
+        Electrons per count, counts, electrons: one estimate; None in a ``gaussian`` model.
+    noise : Number
+        Median noise of a pixel, counts.
+    lag1_x, lag1_y, lag1_diagonal : Number
+        Correlation of the noise of a pixel with that of its neighbour, from frame differences.
+    lag2_x, lag2_y : Number
+        The same two pixels apart.
+    row_noise, column_noise : Number
+        Noise that a whole row (column) shares, as a fraction of a pixel's noise (standard
+        deviations).
+    lag1_time : Number
+        Correlation of the noise of a pixel with that in the next frame.
+    bleaching : Number
+        Fraction of the signal lost over the recording.
+    flicker : Number
+        Standard deviation of the frames' brightness around that trend, as a fraction.
+    drift : Number
+        Shift between first and last frames, pixels.
+    moving : Number
+        Fraction of the field whose frames differ by more than noise.
+    zero_fraction, saturated_fraction : Number
+        Pixels at 0 and at the highest count.
+    suspicions : tuple of str
+        Signs that the pixels are not what a sensor gave: rescaled, filtered, averaged, repeated.
+    methods : tuple of Method
+        Ways of training, the most fitting first.
+    summary : tuple of str
+        Sentences for people, the most important first.
+    """
+
+    path: str
+    n_frames: int
+    n_used: int
+    shape: tuple[int, int]
+    dtype: str
+    bit_depth: int
+    noise_model: Literal["poisson_gaussian", "gaussian"]
+    gain: Number
+    offset: Number
+    read_noise: Number
+    noise: Number
+    lag1_x: Number
+    lag1_y: Number
+    lag1_diagonal: Number
+    lag2_x: Number
+    lag2_y: Number
+    row_noise: Number
+    column_noise: Number
+    lag1_time: Number
+    bleaching: Number
+    flicker: Number
+    drift: Number
+    moving: Number
+    zero_fraction: Number
+    saturated_fraction: Number
+    suspicions: tuple[str, ...] = ()
+    methods: tuple[Method, ...] = ()
+    summary: tuple[str, ...] = ()

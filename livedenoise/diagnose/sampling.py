@@ -1,0 +1,143 @@
+"""Which frames of a recording are looked at: runs of neighbours, and single ones for the trend.
+
+Knows: sources of frames. Must not know: what is measured.
+
+Memory is bounded whatever the recording: the middle of a frame up to ``EDGE_PX``, ``MOST_RUNS``
+runs of ``RUN_FRAMES``, and one mean for each of at most ``TREND_FRAMES`` frames.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from livedenoise.core.frame import Frame, max_count
+from livedenoise.core.source import FrameSource
+
+EDGE_PX = 768
+RUN_FRAMES = 8
+MOST_RUNS = 4
+TREND_FRAMES = 64
+LEAST_EDGE_PX = 32
+
+Doubles = npt.NDArray[np.float64]
+Counts = npt.NDArray[np.int64]
+
+
+class Sampled(msgspec.Struct, frozen=True, kw_only=True):
+    """What was read.
+
+    Attributes
+    ----------
+    runs : tuple of tuple of ndarray
+        Runs of consecutive frames, counts (Y, X), the middle of each frame.
+    run_starts : tuple of int
+        Frame number of the first frame of each run.
+    trend_index, trend_mean : ndarray
+        Frame numbers and mean counts of frames spread over the recording, (n,).
+    zero_fraction, top_fraction : float
+        Pixels at 0, and at the highest count of the bit depth (float: the highest found).
+    histogram : ndarray of int64
+        Pixels at each count of integer frames; empty for float ones.
+    repeats : int
+        Frames of the runs that equal the one before.
+    """
+
+    runs: tuple[tuple[Frame, ...], ...]
+    run_starts: tuple[int, ...]
+    trend_index: npt.NDArray[np.int64]
+    trend_mean: Doubles
+    zero_fraction: float
+    top_fraction: float
+    histogram: Counts
+    repeats: int
+
+    @property
+    def frames(self) -> list[Frame]:
+        """Return all frames of the runs."""
+        return [frame for run in self.runs for frame in run]
+
+
+def sample(source: FrameSource, on_frame: Callable[[int, int], None] | None = None) -> Sampled:
+    """Read a recording's sample.
+
+    Parameters
+    ----------
+    source : FrameSource
+        Open.
+    on_frame : callable, optional
+        Called with frames read and to be read.
+
+    Raises
+    ------
+    ConfigError
+        If a frame is damaged.
+    """
+    starts, length = _run_starts(source.n_frames)
+    trend = np.unique(np.linspace(0, source.n_frames - 1, TREND_FRAMES).round().astype(np.int64))
+    total, done = len(starts) * length + len(trend), 0
+    window = _middle(source.shape)
+    runs: list[tuple[Frame, ...]] = []
+    for start in starts:
+        run: list[Frame] = []
+        for index in range(start, start + length):
+            run.append(source.read(index)[window].copy())
+            done += 1
+            if on_frame is not None:
+                on_frame(done, total)
+        runs.append(tuple(run))
+    means = np.empty(len(trend))
+    for place, index in enumerate(trend):
+        means[place] = source.read(int(index)).mean(dtype=np.float64)
+        done += 1
+        if on_frame is not None:
+            on_frame(done, total)
+    return _sampled(source, tuple(runs), starts, trend, means)
+
+
+def _sampled(
+    source: FrameSource,
+    runs: tuple[tuple[Frame, ...], ...],
+    starts: tuple[int, ...],
+    trend: npt.NDArray[np.int64],
+    means: Doubles,
+) -> Sampled:
+    frames = [frame for run in runs for frame in run]
+    whole = frames[0].dtype.kind == "u"
+    top = max_count(source.bit_depth) if whole else max(float(frame.max()) for frame in frames)
+    histogram = np.zeros(0, np.int64)
+    if whole:
+        most = max(int(frame.max()) for frame in frames) + 1
+        histogram = sum(
+            (np.bincount(frame.ravel(), minlength=most) for frame in frames),
+            start=np.zeros(most, np.int64),
+        )
+    return Sampled(
+        runs=runs,
+        run_starts=starts,
+        trend_index=trend,
+        trend_mean=means,
+        zero_fraction=float(np.mean([(frame == 0).mean() for frame in frames])),
+        top_fraction=float(np.mean([(frame >= top).mean() for frame in frames])),
+        histogram=histogram,
+        repeats=sum(np.array_equal(a, b) for run in runs for a, b in pairwise(run)),
+    )
+
+
+def _run_starts(n_frames: int) -> tuple[tuple[int, ...], int]:
+    """Return where the runs start and how long each is; runs do not overlap."""
+    length = min(RUN_FRAMES, n_frames)
+    most = max(1, min(MOST_RUNS, n_frames // length))
+    last = n_frames - length
+    starts = np.linspace(0, last, most).round().astype(int) if most > 1 else np.zeros(1, int)
+    return tuple(int(start) for start in starts), length
+
+
+def _middle(shape: tuple[int, int]) -> tuple[slice, slice]:
+    rows, columns = (min(EDGE_PX, side) for side in shape)
+    top, left = (shape[0] - rows) // 2, (shape[1] - columns) // 2
+    return slice(top, top + rows), slice(left, left + columns)

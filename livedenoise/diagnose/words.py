@@ -1,0 +1,106 @@
+"""A diagnosis in sentences: the most important first.
+
+Knows: what numbers mean to a microscopist. Must not know: how they were measured.
+"""
+
+from __future__ import annotations
+
+from livedenoise.diagnose.facts import Diagnosis, Number
+from livedenoise.diagnose.judge import CORRELATED, DRIFT_PX, MOVING, ROW_NOISE, WHITE, strongest
+
+
+def sentences(found: Diagnosis) -> tuple[str, ...]:
+    """Return what the numbers say."""
+    lines = [_kind(found), _correlation(found)]
+    lines += _stripes(found) + _clipping(found) + _changes(found)
+    return tuple(line for line in lines if line)
+
+
+def shown(number: Number, digits: int = 3) -> str:
+    """Return a number with error and unit, or why there is none."""
+    if number.value is None:
+        return f"not measured: {number.note}"
+    error = "" if number.error is None else f" ± {number.error:.2g}"
+    note = f" ({number.note})" if number.note else ""
+    unit = f" {number.unit}" if number.unit else ""
+    return f"{number.value:.{digits}g}{error}{unit}{note}"
+
+
+def _kind(found: Diagnosis) -> str:
+    if found.noise_model == "gaussian":
+        return (
+            f"The noise ({shown(found.noise)}) does not follow the signal: read noise dominates, "
+            "or the images were processed. Nothing can be said in electrons; calibrate the camera."
+        )
+    return (
+        f"The variance follows the mean: about {shown(found.gain)}, read noise about "
+        f"{shown(found.read_noise)} with the offset taken at {shown(found.offset)} "
+        "(estimated; a calibration knows these better)."
+    )
+
+
+def _correlation(found: Diagnosis) -> str:
+    largest = strongest(found)
+    if largest is None:
+        return "With one frame, noise and structure cannot be told apart: record repeats."
+    direction, value = largest
+    if found.lag1_x.note and abs(value) > WHITE:
+        return (
+            f"Neighbouring pixels correlate by at most {value:.2f} along {direction}; the scene "
+            "moves, and motion reads as correlation: record a still sample to know."
+        )
+    if abs(value) <= WHITE:
+        return f"Neighbouring pixels have independent noise (correlation at most {value:.3f})."
+    strength = "strongly" if abs(value) > CORRELATED else "slightly"
+    return (
+        f"The noise of neighbouring pixels is {strength} correlated: {value:.2f} along "
+        f"{direction}. A filter in camera, microscope or software, or resampling, does that."
+    )
+
+
+def _stripes(found: Diagnosis) -> list[str]:
+    lines = []
+    for name, number in (("rows", found.row_noise), ("columns", found.column_noise)):
+        if number.value is not None and number.value > ROW_NOISE:
+            lines.append(
+                f"Whole {name} share noise, {number.value:.0%} of a pixel's: expect stripes."
+            )
+    return lines
+
+
+def _clipping(found: Diagnosis) -> list[str]:
+    lines = []
+    zero, top = found.zero_fraction.value or 0.0, found.saturated_fraction.value or 0.0
+    if zero > 1e-3:
+        lines.append(
+            f"{zero:.2%} of the pixels are 0: the dark end is cut off and means are biased; raise "
+            "the camera's offset."
+        )
+    if top > 1e-4:
+        lines.append(
+            f"{top:.2%} of the pixels are at the highest count: the bright end is cut off; expose "
+            "less."
+        )
+    return lines
+
+
+def _changes(found: Diagnosis) -> list[str]:
+    lines = []
+    bleaching, drift, moving = found.bleaching, found.drift, found.moving
+    time = found.lag1_time
+    if bleaching.value is not None and abs(bleaching.value) > max(
+        0.02, 3.0 * (bleaching.error or 0.0)
+    ):
+        verb = "falls" if bleaching.value > 0 else "rises"
+        lines.append(f"The signal {verb} by {abs(bleaching.value):.1%} over the recording.")
+    if found.flicker.value is not None and found.flicker.value > 0.01:
+        lines.append(f"The light flickers by {found.flicker.value:.1%} from frame to frame.")
+    if drift.value is not None and drift.value > max(DRIFT_PX, 3.0 * (drift.error or 0.0)):
+        lines.append(f"The field drifts by {drift.value:.1f} px over the recording.")
+    if moving.value is not None and moving.value > MOVING:
+        lines.append(f"Something moves in {moving.value:.0%} of the field.")
+    if time.value is not None and time.value > max(0.05, 3.0 * (time.error or 0.0)):
+        lines.append(
+            f"Neighbouring frames share noise (correlation {time.value:.2f}): averaged in time."
+        )
+    return lines

@@ -1,0 +1,266 @@
+"""Running moments of every pixel of a series of frames of a scene that stands still.
+
+Knows: streaming means, variances and fourth moments; frame differences freed of flicker; the
+correlation of neighbouring pixels' noise. Must not know: offsets, gains, cameras, files.
+
+- Mean, variance and fourth moment by the updating formulae of Welford (Technometrics 4, 1962) and
+  Pebay (Sandia report SAND2008-6212), float64: no cancellation, and two series can be merged.
+- Variance from differences of successive frames, ``sum d^2 / (2 (n - 1))`` (von Neumann et al.,
+  Ann. Math. Statist. 12, 1941): fixed pattern cancels (Janesick, "Photon Transfer", SPIE 2007,
+  ch. 5) and slow drift and bleaching leave it alone. It is worth ``2 (n - 1)^2 / (3 n - 4)``
+  degrees of freedom, two thirds of those of the plain variance.
+- A lamp that flickers multiplies the light of a whole frame, so a difference holds
+  ``a + b * image``. The mean ``a`` is always taken off, ``b`` where it is significant. The image
+  regressed on is the mean of the frames before the two: with a frame of the difference in it, its
+  noise would be taken for flicker.
+
+Example
+-------
+>>> moments = PixelMoments((64, 64), bit_depth=16)
+>>> for frame in frames:
+...     moments.add(frame)
+>>> moments.summary().variance_adu2
+"""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from livedenoise.core.frame import max_count
+from livedenoise.imaging.ptc_drift import FrameMeans, remove_flicker
+
+FloatMap = npt.NDArray[np.float32]
+DoubleMap = npt.NDArray[np.float64]
+CountMap = npt.NDArray[np.uint32]
+
+
+class PixelSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """Moments of one series of frames; maps (Y, X). Made by ``PixelMoments.summary``.
+
+    Attributes
+    ----------
+    n_frames, bit_depth : int
+        Frames, and valid bits of their counts.
+    mean_adu : ndarray of float32
+        Mean counts.
+    variance_adu2 : ndarray of float32
+        Temporal variance from differences of successive frames, counts squared.
+    dof : float
+        Degrees of freedom of one pixel's ``variance_adu2``.
+    sample_variance_adu2 : ndarray of float32
+        Plain temporal variance (n - 1 degrees of freedom): slow drift and slow telegraph noise
+        are in it.
+    excess_kurtosis : ndarray of float32 or None
+        Fourth standardised moment less 3; 0 for pixels without any noise. None if not kept.
+    saturated, at_zero : ndarray of uint32
+        How many frames stood at the highest count, and at zero.
+    frame_mean_error_adu : float
+        Standard error of the mean over pixels and frames, from the frame means.
+    drift_adu : float
+        Change of the frame mean from the first frame to the last (straight line).
+    flicker_adu : float
+        Standard deviation of the frame means about that line.
+    lag1_x, lag1_y, lag1_diagonal, lag1_error : float
+        Correlation of neighbouring pixels in the differences, and its standard error.
+    """
+
+    n_frames: int
+    bit_depth: int
+    mean_adu: FloatMap
+    variance_adu2: FloatMap
+    dof: float
+    sample_variance_adu2: FloatMap
+    excess_kurtosis: FloatMap | None
+    saturated: CountMap
+    at_zero: CountMap
+    frame_mean_error_adu: float
+    drift_adu: float
+    flicker_adu: float
+    lag1_x: float
+    lag1_y: float
+    lag1_diagonal: float
+    lag1_error: float
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Return (Y, X)."""
+        rows, columns = self.mean_adu.shape
+        return (rows, columns)
+
+    @property
+    def saturated_fraction(self) -> float:
+        """Return the share of all samples at the highest count."""
+        return float(self.saturated.mean(dtype=np.float64)) / self.n_frames
+
+    @property
+    def zero_fraction(self) -> float:
+        """Return the share of all samples at zero."""
+        return float(self.at_zero.mean(dtype=np.float64)) / self.n_frames
+
+
+class PixelMoments:
+    """Accumulates frames one at a time; memory of about ten frames, whatever their number.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        (Y, X) of the frames.
+    bit_depth : int
+        Valid bits; the highest count counts as saturated.
+    fourth : bool
+        Keep third and fourth moments too (telegraph pixels in dark series).
+    """
+
+    def __init__(self, shape: tuple[int, int], *, bit_depth: int, fourth: bool = False) -> None:
+        self.shape = shape
+        self.bit_depth = bit_depth
+        self.n_frames = 0
+        self._mean = np.zeros(shape)
+        self._m2 = np.zeros(shape)
+        self._higher = (np.zeros(shape), np.zeros(shape)) if fourth else None
+        self._last: DoubleMap | None = None
+        self._difference_power = np.zeros(shape)
+        self._n_differences = 0
+        self._saturated = np.zeros(shape, np.uint32)
+        self._at_zero = np.zeros(shape, np.uint32)
+        self._neighbours = np.zeros(4)
+        self._means = FrameMeans()
+
+    def add(self, frame: npt.NDArray[np.generic]) -> None:
+        """Add one frame (Y, X) of counts; it is not kept beyond the next call.
+
+        Raises
+        ------
+        ValueError
+            If the shape differs, the counts are not real numbers, or one is not finite.
+        """
+        if frame.shape != self.shape or frame.dtype.kind not in "uif":
+            raise ValueError(
+                f"expected a frame of {self.shape} numbers, got {frame.shape} {frame.dtype}"
+            )
+        counts = frame.astype(np.float64)
+        total = float(counts.mean())
+        if not np.isfinite(total):
+            raise ValueError("a frame holds counts that are not finite")
+        self._saturated += frame >= max_count(self.bit_depth)
+        self._at_zero += frame <= 0
+        if self._last is not None:
+            self._add_difference(counts, self._last)
+        self._means.add(total)
+        self._add_moments(counts)
+        self._last = counts
+
+    def _add_difference(self, counts: DoubleMap, last: DoubleMap) -> None:
+        n = self.n_frames
+        before = (n * self._mean - last) / (n - 1) if n > 1 else None
+        difference = remove_flicker(counts - last, before)
+        self._difference_power += difference * difference
+        self._n_differences += 1
+        self._neighbours += _neighbour_products(difference)
+
+    def _add_moments(self, counts: DoubleMap) -> None:
+        self.n_frames += 1
+        n = self.n_frames
+        delta = counts - self._mean
+        step = delta / n
+        term = delta * step * (n - 1)
+        if self._higher is not None:
+            m3, m4 = self._higher
+            m4 += term * step * step * (n * n - 3 * n + 3)
+            m4 += 6.0 * step * step * self._m2 - 4.0 * step * m3
+            m3 += term * step * (n - 2) - 3.0 * step * self._m2
+        self._m2 += term
+        self._mean += step
+
+    def merge(self, other: PixelMoments) -> None:
+        """Add the frames of another series of the same scene; no difference spans the seam.
+
+        Raises
+        ------
+        ValueError
+            If shape, bit depth or the moments kept differ.
+        """
+        ours = (self.shape, self.bit_depth, self._higher is None)
+        theirs = (other.shape, other.bit_depth, other._higher is None)
+        if ours != theirs:
+            raise ValueError(f"series of {theirs} cannot be merged into one of {ours}")
+        if other._last is None:
+            return
+        self._merge_moments(other)
+        self._difference_power += other._difference_power
+        self._n_differences += other._n_differences
+        self._saturated += other._saturated
+        self._at_zero += other._at_zero
+        self._neighbours += other._neighbours
+        self._means.merge(other._means)
+        self._last = other._last.copy()
+
+    def _merge_moments(self, other: PixelMoments) -> None:
+        a, b = self.n_frames, other.n_frames
+        n = a + b
+        delta = other._mean - self._mean
+        square = delta * delta
+        if self._higher is not None and other._higher is not None:
+            (m3, m4), (o3, o4) = self._higher, other._higher
+            m4 += o4 + square**2 * (a * b * (a * a - a * b + b * b) / n**3)
+            m4 += 6.0 * square * (a * a * other._m2 + b * b * self._m2) / n**2
+            m4 += 4.0 * delta * (a * o3 - b * m3) / n
+            m3 += o3 + square * delta * (a * b * (a - b) / n**2)
+            m3 += 3.0 * delta * (a * other._m2 - b * self._m2) / n
+        self._m2 += other._m2 + square * (a * b / n)
+        self._mean += delta * (b / n)
+        self.n_frames = n
+
+    def summary(self) -> PixelSummary:
+        """Return the moments so far.
+
+        Raises
+        ------
+        ValueError
+            If fewer than two frames in a row were added.
+        """
+        if not self._n_differences:
+            raise ValueError(f"a variance needs two frames in a row, got {self.n_frames}")
+        pairs = self._n_differences
+        segments = self.n_frames - pairs
+        power, x, y, diagonal = self._neighbours
+        lags = [float(lag / power) if power > 0 else 0.0 for lag in (x, y, diagonal)]
+        return PixelSummary(
+            n_frames=self.n_frames,
+            bit_depth=self.bit_depth,
+            mean_adu=self._mean.astype(np.float32),
+            variance_adu2=(self._difference_power / (2.0 * pairs)).astype(np.float32),
+            dof=2.0 * pairs**2 / (3.0 * pairs - segments),
+            sample_variance_adu2=(self._m2 / (self.n_frames - 1)).astype(np.float32),
+            excess_kurtosis=self._excess_kurtosis(),
+            saturated=self._saturated.copy(),
+            at_zero=self._at_zero.copy(),
+            frame_mean_error_adu=self._means.error(),
+            drift_adu=self._means.drift(),
+            flicker_adu=self._means.flicker(),
+            lag1_x=lags[0],
+            lag1_y=lags[1],
+            lag1_diagonal=lags[2],
+            lag1_error=float(1.0 / np.sqrt(self._mean.size * max(2.0 * pairs / 3.0, 1.0))),
+        )
+
+    def _excess_kurtosis(self) -> FloatMap | None:
+        if self._higher is None:
+            return None
+        noisy = self._m2 > 1e-9
+        safe = np.where(noisy, self._m2, 1.0)
+        excess = self.n_frames * self._higher[1] / safe**2 - 3.0
+        return np.where(noisy, excess, 0.0).astype(np.float32)
+
+
+def _neighbour_products(difference: DoubleMap) -> DoubleMap:
+    """Return mean products of a difference with itself and with its neighbours."""
+    along_x = difference[:, 1:] * difference[:, :-1]
+    along_y = difference[1:] * difference[:-1]
+    falling = difference[1:, 1:] * difference[:-1, :-1]
+    rising = difference[1:, :-1] * difference[:-1, 1:]
+    diagonal = np.concatenate([falling, rising])
+    products = (difference * difference, along_x, along_y, diagonal)
+    return np.array([p.mean() if p.size else 0.0 for p in products])

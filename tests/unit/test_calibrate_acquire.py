@@ -1,0 +1,295 @@
+"""Taking calibration frames: what is exposed, in which light, and what an interruption leaves."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from livedenoise.calibrate.acquire import acquire, identity_of
+from livedenoise.calibrate.data import CalibrationData
+from livedenoise.calibrate.ladder import (
+    ExposureLimits,
+    Found,
+    find_brightest,
+    spread_exposures,
+    visiting_order,
+)
+from livedenoise.calibrate.partial import PartialStore
+from livedenoise.calibrate.settings import AcquireSettings, LightLadder, parse_light
+from livedenoise.core.camera import CameraInfo
+from livedenoise.core.clock import ManualClock
+from livedenoise.core.errors import CalibrationError, CameraError, ConfigError
+from livedenoise.core.microscope import Exposed, MicroscopeInfo, Setting
+
+SHAPE = (12, 16)
+SMALL = AcquireSettings(dark_frames=10, dark_exposures_us=(1000, 50_000), levels=8, frames=6)
+
+
+class FakeMicroscope:
+    """A linear camera of 12 bits: offset 100, so many counts per microsecond, shot noise."""
+
+    def __init__(self, counts_per_us: float = 0.05, *, shutter: bool = True) -> None:
+        self.flux = counts_per_us
+        self.clock = ManualClock()
+        self.shutter = False
+        self.power = 1.0
+        self.per_second = 0.0
+        self.fails_at = -1
+        self.wrong_exposure = False
+        self.exposed: list[tuple[int, int, bool, float]] = []
+        camera = CameraInfo(name="fake", kind="fake", sensor=SHAPE, dtype="<u2", bit_depth=12)
+        self.info = MicroscopeInfo(
+            camera=camera,
+            shape=SHAPE,
+            roi=(0, 0, SHAPE[1], SHAPE[0]),
+            capabilities=("shutter", "light") if shutter else (),
+            exposure_min_us=10,
+            exposure_max_us=2_000_000,
+        )
+
+    def expose(self, exposure_us: int, n_frames: int = 1) -> Iterator[Exposed]:
+        self.exposed.append((exposure_us, n_frames, self.shutter, self.power))
+        if len(self.exposed) == self.fails_at:
+            raise KeyboardInterrupt
+        rng = np.random.default_rng(len(self.exposed))
+        for number in range(n_frames):
+            self.clock.advance_ns(exposure_us * 1000)
+            is_lit = self.shutter or "shutter" not in self.info.capabilities
+            light = self.power * (1 + self.per_second * self.clock.now_ns() * 1e-9)
+            mean = self.flux * light * exposure_us * is_lit
+            counts = 100 + rng.poisson(mean, SHAPE) + rng.normal(0, 2, SHAPE)
+            pixels = np.clip(np.rint(counts), 0, 4095).astype(np.uint16)
+            told = exposure_us + number if self.wrong_exposure else exposure_us
+            yield Exposed(pixels=pixels, exposure_us=told, t_host_ns=self.clock.now_ns())
+
+    def set_shutter(self, *, is_open: bool) -> None:
+        self.shutter = is_open
+
+    def set_properties(self, settings: Sequence[Setting]) -> None:
+        for setting in settings:
+            assert (setting.device, setting.property) == ("Laser", "Power level")
+            self.power = float(setting.value)
+
+
+def take(
+    scope: FakeMicroscope,
+    folder: Path,
+    settings: AcquireSettings = SMALL,
+    *,
+    resume: bool = False,
+    asked: list[str] | None = None,
+) -> CalibrationData:
+    store = PartialStore(folder, identity_of(scope.info, settings), resume=resume)
+    return acquire(
+        scope,  # type: ignore[arg-type]
+        scope.info,
+        settings,
+        store,
+        say=print,
+        ask=None if asked is None else asked.append,
+        clock=scope.clock,
+    )
+
+
+def test_darks_are_dark_and_the_ladder_fills_the_range(tmp_path: Path) -> None:
+    scope = FakeMicroscope()
+    data = take(scope, tmp_path / "p")
+    dark = [s for s in data.series if s.is_dark]
+    assert [(s.exposure_us, s.summary.n_frames) for s in dark] == [(1000, 10), (50_000, 8)]
+    assert all(abs(float(s.summary.mean_adu.mean()) - 100) < 1 for s in dark)
+    assert all(not is_open for _, _, is_open, _ in scope.exposed[:2])
+    assert all(is_open for _, _, is_open, _ in scope.exposed[2:])
+    assert not scope.shutter
+    ladder = {s.name: s for s in data.series if not s.is_dark}
+    filled = [
+        (float(s.summary.mean_adu.mean()) - 100) / (4095 - 100)
+        for name, s in sorted(ladder.items())
+        if name != "light-beyond"
+    ]
+    assert len(filled) == 8
+    assert 0.03 < filled[0] < 0.06
+    assert 0.8 < filled[-1] < 0.95
+    steps = np.diff(np.log(filled))
+    np.testing.assert_allclose(steps, steps.mean(), rtol=0.1)
+    assert ladder["light-beyond"].summary.saturated_fraction > 0.99
+    assert data.warnings == ()
+    assert data.darks().keys() == {1000.0, 50_000.0}
+    assert [s.exposure_us for s in data.lit()] == sorted(s.exposure_us for s in data.lit())
+
+
+def test_light_that_drifts_is_told_and_taken_into_account(tmp_path: Path) -> None:
+    scope = FakeMicroscope()
+    scope.per_second = 0.02
+    data = take(scope, tmp_path / "p")
+    assert any("light changed by" in line for line in data.warnings)
+    lit = [s for s in data.series if not s.is_dark and s.name != "light-beyond"]
+    rates = [(float(s.summary.mean_adu.mean()) - 100) / s.exposure_us for s in lit]
+    corrected = [rate / (s.light or 0) for rate, s in zip(rates, lit, strict=True)]
+    assert np.std(corrected) / np.mean(corrected) < 0.5 * np.std(rates) / np.mean(rates)
+
+
+def test_without_a_way_to_darkness_nothing_is_exposed(tmp_path: Path) -> None:
+    scope = FakeMicroscope(shutter=False)
+    with pytest.raises(CalibrationError, match="no shutter") as caught:
+        take(scope, tmp_path / "p")
+    assert "--dark-by-hand" in caught.value.hint
+    assert "--light-off" in caught.value.hint
+    by_hand = AcquireSettings(dark_by_hand=True)
+    with pytest.raises(CalibrationError, match="no terminal"):
+        take(scope, tmp_path / "p", by_hand)
+    assert scope.exposed == []
+
+
+def test_by_hand_the_user_is_asked_before_and_after_the_darks(tmp_path: Path) -> None:
+    scope = FakeMicroscope(shutter=False)
+    asked: list[str] = []
+    settings = AcquireSettings(dark_frames=8, levels=4, frames=4, dark_by_hand=True)
+    take(scope, tmp_path / "p", settings, asked=asked)
+    assert [line.split()[0] for line in asked] == ["Cover", "Uncover"]
+
+
+@pytest.mark.parametrize(
+    ("counts_per_us", "told"),
+    [(1e-5, "of the range only"), (500.0, "saturates the camera"), (0.0005, "brighten")],
+)
+def test_light_that_does_not_suit_is_told(tmp_path: Path, counts_per_us: float, told: str) -> None:
+    scope = FakeMicroscope(counts_per_us)
+    if told == "brighten":
+        scope.info = FakeMicroscope(shutter=False).info
+        # The light that is off leaks: a fifth of it is always there.
+        light = LightLadder(
+            device="Laser", property="Power level", values=("1", "2", "4"), off="0.2"
+        )
+        data = take(scope, tmp_path / "p", AcquireSettings(dark_frames=8, frames=4, light=light))
+    else:
+        data = take(scope, tmp_path / "p")
+    assert any(told in line for line in data.warnings), data.warnings
+
+
+def test_no_light_at_all_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(CalibrationError, match="no light reaches the camera"):
+        take(FakeMicroscope(0.0), tmp_path / "p")
+
+
+def test_a_ladder_of_light_keeps_one_exposure(tmp_path: Path) -> None:
+    scope = FakeMicroscope()
+    light = parse_light("Laser.Power level=0.1,0.2,0.5,1", off="0", linear=True)
+    settings = AcquireSettings(dark_frames=8, frames=4, light=light)
+    data = take(scope, tmp_path / "p", settings)
+    lit = {s.name: s for s in data.series if not s.is_dark}
+    assert len({s.exposure_us for s in lit.values()}) == 1
+    assert [lit[f"light-{n:02d}"].light for n in range(4)] == [0.1, 0.2, 0.5, 1.0]
+    means = [float(lit[f"light-{n:02d}"].summary.mean_adu.mean()) - 100 for n in range(4)]
+    np.testing.assert_allclose(np.array(means) / means[-1], (0.1, 0.2, 0.5, 1.0), rtol=0.05)
+    assert [power for _, _, _, power in scope.exposed[:3]] == [0.0] * 3
+    assert scope.power == 0.0
+
+
+@pytest.mark.parametrize("fails_at", [2, 3, 8, 20])
+def test_an_interruption_keeps_what_is_finished(tmp_path: Path, fails_at: int) -> None:
+    scope = FakeMicroscope()
+    scope.fails_at = fails_at
+    with pytest.raises(KeyboardInterrupt):
+        take(scope, tmp_path / "p")
+    done = {path.stem for path in (tmp_path / "p").glob("*.npz")}
+    again = FakeMicroscope()
+    data = take(again, tmp_path / "p", resume=True)
+    fresh = FakeMicroscope()
+    whole = take(fresh, tmp_path / "q")
+    assert {s.name for s in data.series} == {s.name for s in whole.series}
+    # Nothing finished is taken twice: each lit series has its reference frames too.
+    spared = [n for name in done for n in _exposures_of(name)]
+    assert len(again.exposed) <= len(fresh.exposed) - len(spared)
+    kept = PartialStore(tmp_path / "p", identity_of(again.info, SMALL), resume=True)
+    for name in done:
+        found = next(s for s in data.series if s.name == name)
+        loaded = kept.load(name)
+        assert loaded.summary.n_frames == found.summary.n_frames
+        np.testing.assert_array_equal(loaded.summary.mean_adu, found.summary.mean_adu)
+
+
+def _exposures_of(name: str) -> list[str]:
+    return [name] if name.startswith("dark") else [name, "reference"]
+
+
+def test_another_calibration_is_not_gone_on_with(tmp_path: Path) -> None:
+    take(FakeMicroscope(), tmp_path / "p")
+    with pytest.raises(CalibrationError, match="not finished is here"):
+        take(FakeMicroscope(), tmp_path / "p")
+    other = AcquireSettings(dark_frames=11, dark_exposures_us=(1000,), levels=8, frames=6)
+    with pytest.raises(CalibrationError, match="begun with settings"):
+        take(FakeMicroscope(), tmp_path / "p", other, resume=True)
+    with pytest.raises(CalibrationError, match="nothing to resume"):
+        take(FakeMicroscope(), tmp_path / "none", resume=True)
+
+
+def test_a_damaged_or_pickled_series_is_named_and_never_unpickled(tmp_path: Path) -> None:
+    scope = FakeMicroscope()
+    take(scope, tmp_path / "p")
+    store = PartialStore(tmp_path / "p", identity_of(scope.info, SMALL), resume=True)
+    path = tmp_path / "p" / "dark-00.npz"
+    whole = path.read_bytes()
+    for content in (b"", whole[:-200], pickle.dumps({"facts": 1})):
+        path.write_bytes(content)
+        with pytest.raises(CalibrationError, match=r"dark-00\.npz: cannot be read"):
+            store.load("dark-00")
+    np.savez(path, mean_adu=np.array([{}], dtype=object), facts=np.zeros(1, np.uint8))
+    with pytest.raises(CalibrationError, match=r"dark-00\.npz: cannot be read"):
+        store.load("dark-00")
+
+
+def test_an_exposure_that_changes_within_a_series_is_refused(tmp_path: Path) -> None:
+    scope = FakeMicroscope()
+    scope.wrong_exposure = True
+    with pytest.raises(CameraError, match="changed its exposure"):
+        take(scope, tmp_path / "p")
+    assert json.loads((tmp_path / "p" / "settings.json").read_text())["camera"] == "fake"
+    assert not list((tmp_path / "p").glob("*.npz"))
+
+
+@given(st.floats(1e-7, 1.0), st.integers(10, 1_000_000))
+def test_the_search_fills_the_range_of_any_scene_within_the_limits(
+    per_us: float, start_us: int
+) -> None:
+    limits = ExposureLimits(10, 10_000_000)
+    found = find_brightest(lambda us: min(1.0, per_us * us), limits, start_us)
+    assert 10 <= found.exposure_us <= 10_000_000
+    within = 1.1 / limits.highest_us < per_us < 0.03
+    if within:
+        assert found.fraction == pytest.approx(0.9, rel=0.06)
+    elif per_us <= 0.8 / limits.highest_us:
+        assert found.exposure_us == limits.highest_us
+
+
+@given(st.integers(10, 10_000_000), st.integers(1, 20))
+def test_levels_rise_within_the_limits_and_each_is_visited_once(
+    brightest_us: int, levels: int
+) -> None:
+    limits = ExposureLimits(10, 10_000_000)
+    found = spread_exposures(Found(exposure_us=brightest_us, fraction=0.9), limits, levels)
+    assert found == sorted(set(found))
+    assert found[0] >= 10
+    assert found[-1] <= brightest_us
+    assert sorted(visiting_order(len(found))) == list(range(len(found)))
+
+
+@pytest.mark.parametrize(
+    "text", ["Laser=1,2,3", "Laser.Power", "Laser.Power=1,2", "Laser.Power=1,,3", ".Power=1,2,3"]
+)
+def test_light_of_another_form_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"DEVICE\.PROPERTY"):
+        parse_light(text)
+
+
+@pytest.mark.parametrize("values", ["a,b,c", "3,2,1", "0,1,2"])
+def test_linear_light_must_be_rising_numbers(values: str) -> None:
+    assert parse_light(f"Laser.Power={values}").relative("1") is None
+    with pytest.raises(ConfigError, match="rising"):
+        parse_light(f"Laser.Power={values}", linear=True)
