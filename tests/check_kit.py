@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
+import tifffile
 
 from livedenoise.collect.check_camera import DarkStatistics, PairCamera, camera_from_darks
 from livedenoise.collect.shots import Pair, Shot, Taken
@@ -20,7 +22,8 @@ LOW_US = 10_000
 DARK_FRAMES = 20
 MARGIN_PX = 40
 SENSORS = {
-    "scmos": SensorConfig(width_px=256, height_px=256),
+    # The converter ends before the wells are full.
+    "scmos": SensorConfig(width_px=256, height_px=256, gain_e_per_adu=0.4),
     "emccd": SensorConfig(
         width_px=256,
         height_px=256,
@@ -38,10 +41,10 @@ SENSORS = {
         width_px=256,
         height_px=256,
         bit_depth=8,
-        gain_e_per_adu=2.0,
+        gain_e_per_adu=6.0,
         offset_adu=12.0,
         offset_spread_adu=0.2,
-        read_noise_e=2.5,
+        read_noise_e=6.0,
     ),
 }
 
@@ -128,9 +131,9 @@ class _Bench:
         """Return mean electrons of the low shot; the high one reaches 70 % of what is possible."""
         top = self.sensor.gain_e_per_adu / self.sensor.em_gain
         top = min(top * (max_count(self.sensor.bit_depth) - self.sensor.offset_adu), 30000.0)
-        peak = float(self.scene.max()) * self.case.ratio
         if self.case.saturate:
-            return 1.5 * top / peak
+            return 1.5 * top / self.case.ratio / float(np.quantile(self.scene, 0.995))
+        peak = float(self.scene.max()) * self.case.ratio
         return min(self.case.low_e, 0.7 * top / peak / (1.0 + 0.1 * self.case.object_peak))
 
     def pair(self) -> Pair:
@@ -239,6 +242,33 @@ def good_case(seed: int, size: int = 256) -> Case:
         bracket=bool(rng.random() < 0.3),
         shift_px=(float(rng.normal(0, 0.3)), float(rng.normal(0, 0.3))),
         bleaching=float(rng.uniform(0, 0.05)),
+    )
+
+
+def fmd_pairs(folder: Path) -> tuple[PairCamera, list[Pair]]:
+    """Return raw[i] with the running mean of 16 that begins 16 frames later, for all 50 frames."""
+    raw, average = (tifffile.imread(folder / name) for name in ("raw.tif", "avg16.tif"))
+    camera = camera_from_darks({}, None, [list(raw[:8])], bit_depth=8)
+    pairs = []
+    for index, frame in enumerate(raw):
+        used = [(index + 16 + k) % len(raw) for k in range(16)]
+        low = _real("low", frame, frame[None])
+        high = _real("high", average[used[0]], raw[used])
+        pairs.append(Pair(low=low, high=high))
+    return camera, pairs
+
+
+def _real(role: str, image: np.ndarray, frames: np.ndarray) -> Taken:
+    shot = Shot(role=role, exposure_us=1000, frames=len(frames))  # type: ignore[arg-type]
+    return Taken(
+        shot=shot,
+        image=image,
+        first=frames[0],
+        last=frames[-1],
+        frame_means_adu=tuple(float(m) for m in frames.mean(axis=(1, 2))),
+        saturated_fraction=float((frames == 255).any(axis=0).mean()),
+        zero_fraction=float((frames == 0).any(axis=0).mean()),
+        exposure_us=1000,
     )
 
 

@@ -1,8 +1,8 @@
 """A process of its own that writes data sets in children and kills them; run by a test.
 
-``python dataset_driver.py FOLDER random|writes SEED FIELDS``. Each child is forked from this process,
-which has no threads, so a kill costs milliseconds and not the start of an interpreter. Prints one
-JSON object.
+``python dataset_driver.py FOLDER random|steps SEED FIELDS``. Each child is forked from this
+process, which has no threads, so a kill costs milliseconds and not the start of an interpreter.
+Prints one JSON object.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ import select
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import dataset_kit as kit
 import tifffile
@@ -28,24 +30,48 @@ LONGEST_S = 60.0
 N_FIELDS = int(sys.argv[4])
 
 
-class KillAtWrite(Fault):
-    """Kills the process in the middle of write number ``at`` (from 1): half of it is written."""
+class KillAtStep(Fault):
+    """Kills the process at step ``at`` (from 1): a write (half of it), an fsync or a rename."""
 
     def __init__(self, at: int) -> None:
         super().__init__()
         self._at = at
+        self._step = 0
+
+    def is_now(self) -> bool:
+        self._step += 1
+        return self._step == self._at
 
     def write(self, file: FaultyFile, data: memoryview) -> int:
-        if self.n_writes == self._at:
+        if self.is_now():
             file.really_write(data[: data.nbytes // 2])
-            os.kill(os.getpid(), signal.SIGKILL)
+            kill_myself()
         return file.really_write(data)
 
     def open_manifest(self, path: Path) -> RawFile:
         return FaultyFile(open_existing(path), self)
 
+    def before(self, real: Callable[..., Any]) -> Callable[..., Any]:
+        """Return ``real`` as a step of its own: killed before it happens."""
 
-def write(folder: Path, acknowledge: int, disk: KillAtWrite | None) -> None:
+        def step(*arguments: Any) -> Any:
+            if self.is_now():
+                kill_myself()
+            return real(*arguments)
+
+        return step
+
+    def install(self) -> None:
+        """Count the fsyncs and renames of this process, which is a child."""
+        os.fsync = self.before(os.fsync)
+        Path.replace = self.before(Path.replace)  # type: ignore[method-assign]
+
+
+def kill_myself() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def write(folder: Path, acknowledge: int, disk: KillAtStep | None) -> None:
     """Create or resume, write what is left, and say so after every field."""
     files = {"open_file": disk or open_new}
     files["open_manifest"] = disk.open_manifest if disk else open_existing
@@ -70,9 +96,7 @@ def sites_of(field: int) -> list[object]:
     return [kit.make_site(field, kit.LADDER, (kit.make_verdict("ratio"),))]
 
 
-def run_child(
-    folder: Path, kill_after: tuple[int, float] | None, disk: KillAtWrite | None
-) -> dict:
+def run_child(folder: Path, kill_after: tuple[int, float] | None, disk: KillAtStep | None) -> dict:
     """Fork a writer; return what it acknowledged and how it ended.
 
     ``kill_after`` is after how many fields, and seconds later, it is killed.
@@ -82,8 +106,10 @@ def run_child(
     if pid == 0:
         os.close(receive)
         try:
+            if disk is not None:
+                disk.install()
             write(folder, send, disk)
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001  (a child must never come back)
             sys.stderr.write(f"child: {error!r}\n")
             os._exit(1)
         os._exit(0)
@@ -118,7 +144,7 @@ def main() -> None:
             moment = chance.choice((0, 0, 1, 2)), chance.uniform(0.0, 0.03)
             runs.append(run_child(folder, moment if len(runs) < 15 else None, None))
         else:
-            runs.append(run_child(folder, None, KillAtWrite(chance.randint(1, 70))))
+            runs.append(run_child(folder, None, KillAtStep(chance.randint(1, 90))))
         if runs[-1]["code"] == 0:
             break
         if runs[-1]["code"] != -signal.SIGKILL:

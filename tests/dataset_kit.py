@@ -73,13 +73,13 @@ def make_site(
     return SiteTaken(site=where, taken=taken, pairs=tuple(zip(pairs, given, strict=False)))
 
 
-def add_field(
-    writer: DatasetWriter, field: int, attempt: int = 0, **changes: Any
-) -> FieldRecord:
+def add_field(writer: DatasetWriter, field: int, attempt: int = 0, **changes: Any) -> FieldRecord:
     """Store a field of one site and one accepted pair, unless told otherwise."""
-    facts: dict[str, Any] = {"sites": [make_site(field)], "status": "done", "split": "train"}
-    facts |= {"dose_us": 21_000.0, "taken_at": "2026-01-01T00:00:00+00:00"}
-    return writer.add_field(field, attempt, **(facts | changes))
+    facts: dict[str, Any] = {"status": "done", "split": "train", "dose_us": 21_000.0}
+    facts |= {"taken_at": "2026-01-01T00:00:00+00:00"} | changes
+    if "sites" not in facts:
+        facts["sites"] = [make_site(field)]
+    return writer.add_field(field, attempt, **facts)
 
 
 def make_dataset(folder: Path, n_fields: int = 3, **header: Any) -> list[FieldRecord]:

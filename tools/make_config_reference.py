@@ -64,7 +64,10 @@ def _section(title: str, model: type[BaseModel], path: str = "") -> Iterator[str
         nested = _model_of(field)
         if nested is not None:
             dotted = f"{path}.{name}" if path else name
-            yield from _section(f"[{dotted}]", nested, dotted)
+            heading = f"[[{dotted}]]" if get_origin(field.annotation) is tuple else f"[{dotted}]"
+            # Two kinds of camera have a table of this name, with different keys.
+            of = f" with {title.partition(' with ')[2]}" if name == "microscope" else ""
+            yield from _section(heading + of, nested, dotted)
 
 
 def _model_of(field: FieldInfo) -> type[BaseModel] | None:
@@ -94,8 +97,10 @@ def _type_text(kind: Any) -> str:  # noqa: ANN401
     if get_origin(kind) is dict:
         key, value = get_args(kind)
         return f"table of {_type_text(key)} = {_type_text(value)}"
-    if get_origin(kind) is tuple and get_args(kind)[-1] is not Ellipsis:
-        return f"{len(get_args(kind))} integers"
+    if get_origin(kind) is tuple:
+        first, *_, last = get_args(kind)
+        whole = {"integer": "integers"}.get(_type_text(first), _type_text(first))
+        return f"list of {whole}" if last is Ellipsis else f"{len(get_args(kind))} integers"
     if hasattr(kind, "__metadata__"):
         return _type_text(get_args(kind)[0])
     return names.get(getattr(kind, "__name__", str(kind)), str(kind))

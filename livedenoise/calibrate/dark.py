@@ -164,14 +164,19 @@ def read_variance(
     those from frame differences.
     """
     drifting = fit.slow_noise > SLOW_NOISE
+    variances = {
+        e: s.variance_adu2 if drifting else s.sample_variance_adu2 for e, s in darks.items()
+    }
+    least = max(min(float(np.median(v)) for v in variances.values()), 1e-9)
     total, freedom = np.zeros(fit.offset_adu.shape), 0.0
     for exposure, one in darks.items():
         dof = one.dof if drifting else one.n_frames - 1.0
-        variance = one.variance_adu2 if drifting else one.sample_variance_adu2
-        total += dof * variance
+        # Thermal noise makes a long series worth less: weights are 1 / variance of the variance.
+        weight = dof * (least / max(float(np.median(variances[exposure])), least)) ** 2
+        total += weight * variances[exposure]
         if fit.current_adu_per_s is not None and slope_adu > 0:
-            total -= dof * slope_adu * exposure * 1e-6 * _steadied(fit, fit.current_adu_per_s)
-        freedom += dof
+            total -= weight * slope_adu * exposure * 1e-6 * _steadied(fit, fit.current_adu_per_s)
+        freedom += weight
     return np.maximum(total / freedom, 0.0), freedom
 
 
@@ -193,10 +198,11 @@ def _steadied(fit: DarkFit, current: DoubleMap) -> DoubleMap:
 
 
 def dark_reference(fit: DarkFit, variance: DoubleMap, dof: float) -> DarkReference:
-    """Return what photon transfer subtracts."""
+    """Return what photon transfer subtracts; the frames are those the offset is worth."""
+    noise, error = float(np.median(variance)), float(np.median(fit.offset_error_adu**2))
     return DarkReference(
         offset_adu=fit.offset_adu.astype(np.float32),
         variance_adu2=variance.astype(np.float32),
-        n_frames=float(fit.n_frames),
+        n_frames=max(noise / error, 1.0) if error > 0 else float(fit.n_frames),
         dof=dof,
     )

@@ -33,13 +33,16 @@ DEAD_SD = 20.0
 QUARTER = 0.1587
 
 
-def hot_pixels(current: DoubleMap) -> tuple[Index, str]:
+def hot_pixels(current: DoubleMap, error: DoubleMap) -> tuple[Index, str]:
     """Return the indices of hot pixels, and how they were told.
 
     Parameters
     ----------
     current : ndarray (Y, X)
         Dark current, or dark mean, of each pixel in any unit.
+    error : ndarray (Y, X)
+        Standard error of each from its own noise: a pixel that a few thermal electrons hit by
+        chance has a large one, and is not hot.
     """
     from scipy.stats import norm
 
@@ -47,7 +50,7 @@ def hot_pixels(current: DoubleMap) -> tuple[Index, str]:
     limit = float(norm.isf(FAMILY_RATE / values.size))
     low, middle, high = (float(q) for q in np.quantile(values, (QUARTER, 0.5, 1.0 - QUARTER)))
     spread = max(high - middle, middle - low, 1e-12)
-    hot = values > middle + limit * spread
+    hot = values > middle + limit * np.maximum(spread, error.ravel())
     if low > 0 and high > middle:
         # The bulk is skewed: what a log-normal law of this spread reaches is not hot.
         hot &= values > middle * (high / middle) ** limit

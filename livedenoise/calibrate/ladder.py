@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from livedenoise.core.frame import max_count
 
-LOWEST, HIGHEST, BEYOND = 0.05, 0.9, 1.5
+LOWEST, HIGHEST, BEYOND = 0.05, 0.9, 3.0
 """Of the range above offset: the first and the last level, and one that shows where it ends."""
 
 PERCENTILE = 99.9

@@ -144,10 +144,10 @@ def _text(
     n_levels: int,
 ) -> str:
     offset = float(np.median(errors.offset_adu))
-    lines = [
-        f"offset to {offset:.2g} ADU and variance to {np.sqrt(2.0 / darkness.dof):.0%} per pixel "
-        f"({darkness.fit.n_frames if darkness.fit else 0} dark frames; 1 % needs 20,000)"
-    ]
+    variance = float(np.sqrt(2.0 / darkness.dof))
+    frames = darkness.fit.n_frames if darkness.fit else 0
+    found = f"offset to {offset:.2g} ADU and variance to {variance:.0%} per pixel"
+    lines = [f"{found} from {frames} dark frames (1 % of the variance needs 20,000)"]
     if slopes is None:
         lines.append(f"gain: the common one for all, {n_levels} levels are too few to tell pixels")
     else:

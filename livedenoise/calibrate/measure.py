@@ -21,8 +21,9 @@ import numpy as np
 
 from livedenoise.calibrate import scalars, series_facts
 from livedenoise.calibrate.defects import dead_pixels
+from livedenoise.calibrate.limits import limits_of
 from livedenoise.calibrate.linearity import DoseLevel, linearity
-from livedenoise.calibrate.map_making import PixelMaps, make_maps
+from livedenoise.calibrate.map_making import make_maps
 from livedenoise.calibrate.results import (
     CalibrationResult,
     Defects,
@@ -48,10 +49,10 @@ from livedenoise.imaging.ptc_moments import PixelSummary
 
 __all__ = ["LitSeries", "measure", "to_constants"]
 
+LEAST_SIDE_PX = 16
 MOST_SATURATED = 1e-4
-NONLINEAR_PERCENT = 1.0
-NONLINEAR_ERRORS = 3.0
-POOR_FIT = 3.0
+MOST_ZEROS = 0.01
+"""Dark series with more samples at zero have lost part of their mean and variance: not used."""
 
 
 def measure(
@@ -87,16 +88,31 @@ def measure(
         If there is no series at all, shapes differ, or an exposure is not positive.
     """
     known = known or Known()
-    shape = _checked(darks, levels)
-    darkness = dark_stage(darks, 0.0)
+    _check(darks, levels)
+    usable = {e: s for e, s in darks.items() if s.zero_fraction <= MOST_ZEROS}
+    # Mean and variance of one exposure lie on the line together, dark current or not: a slope
+    # through them is right, and takes the thermal noise out of the longer exposures.
+    shortest = min(usable, default=0.0)
+    darkness = dark_stage({e: s for e, s in usable.items() if e == shortest}, 0.0)
     transfer = transfer_stage(levels, darkness, known)
-    if darkness.fit is not None and darkness.fit.current_adu_per_s is not None and transfer.fit:
-        darkness = dark_stage(darks, transfer.fit.slope_adu)
+    if len(usable) > 1:
+        slope = transfer.fit.slope_adu if transfer.fit and transfer.fit.significant else 0.0
+        darkness = dark_stage(usable, slope)
         transfer = transfer_stage(levels, darkness, known)
-    return _assemble(darks, levels, shape, bit_depth, known, darkness, transfer)
+    taken = _Taken(darks=darks, levels=levels, bit_depth=bit_depth, known=known)
+    return _assemble(taken, darkness, transfer)
 
 
-def _checked(darks: Mapping[float, PixelSummary], levels: Sequence[LitSeries]) -> tuple[int, int]:
+class _Taken(msgspec.Struct, frozen=True, kw_only=True):
+    """What a calibration was given."""
+
+    darks: Mapping[float, PixelSummary]
+    levels: Sequence[LitSeries]
+    bit_depth: int
+    known: Known
+
+
+def _check(darks: Mapping[float, PixelSummary], levels: Sequence[LitSeries]) -> None:
     series = [*darks.values(), *(x.summary for x in levels)]
     if not series:
         raise CalibrationError("no frames to calibrate from", "give dark frames, light, or both")
@@ -106,24 +122,22 @@ def _checked(darks: Mapping[float, PixelSummary], levels: Sequence[LitSeries]) -
             f"series of different sizes cannot be calibrated together: {sorted(shapes)} (Y, X)",
             "take all of them with one region of interest and binning",
         )
+    if min(min(shape) for shape in shapes) < LEAST_SIDE_PX:
+        raise CalibrationError(
+            f"frames of {shapes.pop()} (Y, X) are too small, {LEAST_SIDE_PX} px are needed"
+        )
     exposures = [*darks, *(x.exposure_us for x in levels)]
     if min(exposures) < 0 or any(x.light is not None and x.light < 0 for x in levels):
         raise CalibrationError(f"exposures and light must be >= 0, got {sorted(exposures)}")
-    return series[0].shape
 
 
-def _assemble(
-    darks: Mapping[float, PixelSummary],
-    levels: Sequence[LitSeries],
-    shape: tuple[int, int],
-    bit_depth: int,
-    known: Known,
-    darkness: Darkness,
-    transfer: Transfer,
-) -> CalibrationResult:
+def _assemble(taken: _Taken, darkness: Darkness, transfer: Transfer) -> CalibrationResult:
+    darks, levels, known = taken.darks, taken.levels, taken.known
     gain, fit = transfer.gain, transfer.fit
+    series = [*darks.values(), *(x.summary for x in levels)]
+    shape = series[0].shape
     offset, noise = _offset_and_noise(darkness, transfer, known)
-    base = float(offset.value or 0.0)
+    base = float(offset.value or 0.0) if gain.value is not None else 0.0
     usable = unsaturated(levels, transfer)
     defects = _with_dead(levels, usable, darkness, base)
     pixel_maps = make_maps(
@@ -133,12 +147,12 @@ def _assemble(
         flat_field=known.flat_field,
         ordinary=ordinary_pixels(shape, defects),
     )
-    top, kind = _saturation(transfer, bit_depth, known)
+    top, kind = _saturation(transfer, taken.bit_depth, known)
     facts = _facts(darks, levels, usable, base)
     correlation = series_facts.correlations([x.summary for x in levels] or list(darks.values()))
     result = CalibrationResult(
         sensor=shape,
-        bit_depth=bit_depth,
+        bit_depth=taken.bit_depth,
         n_frames=sum(x.summary.n_frames for x in levels),
         n_dark_frames=sum(s.n_frames for s in darks.values()),
         model="gaussian" if fit is not None and not fit.significant else "poisson_gaussian",
@@ -166,7 +180,7 @@ def _assemble(
         maps_text=pixel_maps.text,
         warnings=(),
     )
-    warnings = _warnings(result, darkness, pixel_maps, known)
+    warnings = limits_of(result, darkness, pixel_maps.flat_refused)
     return msgspec.structs.replace(result, warnings=tuple(warnings))
 
 
@@ -177,7 +191,9 @@ def _offset_and_noise(
         noise = scalars.read_noise_from_darks(darkness.variance_adu2, darkness.dof, transfer.gain)
         return scalars.offset_from_darks(darkness.fit), noise
     if transfer.blocks is None:
-        raise CalibrationError("neither dark nor lit frames could be used")
+        missing = Value.missing("no usable dark series and no light", "e")
+        offset = Value.missing("no usable dark series and no light", "ADU")
+        return offset, scalars.ReadNoise(rms=missing, median=missing)
     offset = scalars.offset_without_darks(transfer.blocks, transfer.fit, known)
     return offset, scalars.read_noise_without_darks(transfer.fit, offset, transfer.gain)
 
@@ -246,51 +262,6 @@ def _linearity(
     return linearity(doses, None if top.value is None else top.value - offset.value)
 
 
-def _warnings(
-    result: CalibrationResult, darkness: Darkness, pixel_maps: PixelMaps, known: Known
-) -> list[str]:
-    """Return the limits of this calibration, one line each."""
-    correlation = (result.lag1_x, result.lag1_y, result.correlation_factor)
-    found = series_facts.warnings_of(result.dark_levels, result.levels, correlation)
-    variance = None if darkness.variance_adu2 is None else float(np.median(darkness.variance_adu2))
-    gain = result.gain_e_per_adu
-    found += series_facts.rounding_warnings(result.bit_depth, variance, gain)
-    found += [*_fit_warnings(result), *_linearity_warnings(result.linearity)]
-    if darkness.fit is not None and darkness.fit.slow_noise > 1.02:
-        found.append(
-            f"dark frames drift: plain variance {darkness.fit.slow_noise:.2f} times that of frame "
-            "differences, which were used instead"
-        )
-    if pixel_maps.flat_refused and known.flat_field:
-        found.append(pixel_maps.flat_refused)
-    return found
-
-
-def _fit_warnings(result: CalibrationResult) -> list[str]:
-    fit, found = result.transfer, []
-    if fit is None:
-        return found
-    if not fit.significant:
-        found.append("the noise does not follow the signal: electrons cannot be had from this")
-    elif not fit.dark_subtracted:
-        found.append("no dark series: offset and read noise are not told apart by the data")
-    if fit.degrees_of_freedom > 2 and fit.chi2 > POOR_FIT * fit.degrees_of_freedom:
-        found.append(
-            f"variance against signal is not a straight line within its errors (chi2 "
-            f"{fit.chi2:.0f} for {fit.degrees_of_freedom} degrees of freedom)"
-        )
-    return found
-
-
-def _linearity_warnings(found: Linearity) -> list[str]:
-    largest = found.largest_percent
-    if largest.value is None or largest.value < NONLINEAR_PERCENT:
-        return []
-    if largest.value < NONLINEAR_ERRORS * float(largest.error or 0.0):
-        return []
-    return [f"camera or light is not linear: up to {largest.value:.1f} % from the line"]
-
-
 def to_constants(result: CalibrationResult) -> CameraConstants:
     """Return the constants of a result, as a calibration folder takes them.
 
@@ -313,8 +284,15 @@ def to_constants(result: CalibrationResult) -> CameraConstants:
             "take dark frames and several light levels of a scene that stands still",
         )
     # A noise measurement may come out just below the factor of no multiplication at all.
-    numbers["excess_noise_factor"] = max(numbers["excess_noise_factor"], 1.0)
-    return CameraConstants(**numbers, source="calibration", model=result.model, note=_note(result))
+    return CameraConstants(
+        gain_e_per_adu=numbers["gain_e_per_adu"],
+        offset_adu=numbers["offset_adu"],
+        read_noise_e=numbers["read_noise_e"],
+        excess_noise_factor=max(numbers["excess_noise_factor"], 1.0),
+        source="calibration",
+        model=result.model,
+        note=_note(result),
+    )
 
 
 def _note(result: CalibrationResult) -> str:

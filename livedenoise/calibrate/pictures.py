@@ -31,7 +31,9 @@ from livedenoise.report.figures import (
     draw_map,
     label,
     picture,
+    plain_log_ticks,
 )
+from livedenoise.report.numbers import rounded
 from livedenoise.report.parts import Picture
 
 _MAP_SIZE = (7.4, 3.2)
@@ -50,6 +52,7 @@ def transfer_picture(result: CalibrationResult) -> Picture | None:
         _paint_limit((upper, lower), transfer)
         upper.set_xscale("log")
         upper.set_yscale("log")
+        plain_log_ticks(lower.xaxis, [p.signal_adu for p in transfer.points])
         what = "above dark " if transfer.dark_subtracted else ""
         label(upper, y=f"temporal variance {what}[ADU²]", title="Photon transfer")
         upper.legend(loc="upper left")
@@ -98,9 +101,9 @@ def _paint_line(axes: Axes, transfer: PhotonTransfer) -> None:
         return
     x = np.geomspace(min(signals), max(signals), 200)
     y = transfer.slope_adu * x + transfer.intercept_adu2
-    error = 1.96 * transfer.slope_error_adu
     positive = y > 0
-    name = f"slope {transfer.slope_adu:.4g} ± {error:.2g} ADU (95 %)"
+    slope, error = rounded(transfer.slope_adu, transfer.slope_error_adu)
+    name = f"slope {slope} ± {error} ADU"
     axes.plot(x[positive], y[positive], color=RED, label=name)
 
 
@@ -149,10 +152,12 @@ def linearity_picture(linearity: Linearity) -> Picture | None:
                     label="used" if used else "below 5 % or above 95 %",
                 )
         axes.set_xscale("log")
-        axes.legend()
+        plain_log_ticks(axes.xaxis, [p.signal_adu for p in points])
+        axes.legend(loc="upper right")
         label(axes, x="mean signal above offset [ADU]", y="deviation [%]", title="Linearity")
-        largest = max((abs(p.deviation_percent) for p in points if p.used), default=1.0)
-        axes.set_ylim(-3 * largest - 0.1, 3 * largest + 0.1)
+        spans = [abs(p.deviation_percent) + p.error_percent for p in points if p.used]
+        reach = 2.5 * max(spans, default=1.0)
+        axes.set_ylim(-reach, reach)
 
     return picture(
         "linearity",
@@ -187,13 +192,17 @@ def noise_picture(maps: CameraMaps, constants: CameraConstants) -> Picture:
 
 
 def map_pictures(maps: CameraMaps) -> tuple[Picture, ...]:
-    """Return each map with the distribution of its values."""
+    """Return each map that is not the same everywhere, with the distribution of its values."""
     parts = (
         ("offset-map", maps.offset_adu, "Offset", "ADU"),
         ("gain-map", maps.gain_e_per_adu, "Gain", "e-/ADU"),
         ("variance-map", maps.variance_adu2, "Dark variance", "ADU²"),
     )
-    return tuple(_map_picture(name, values, title, unit) for name, values, title, unit in parts)
+    return tuple(
+        _map_picture(name, values, title, unit)
+        for name, values, title, unit in parts
+        if float(np.ptp(values)) > 0
+    )
 
 
 def _map_picture(name: str, values: np.ndarray, title: str, unit: str) -> Picture:

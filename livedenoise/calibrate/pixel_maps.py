@@ -32,6 +32,7 @@ LEAST_LEVELS = 4
 SMOOTH_PX = 12.0
 CLIP_SD = 5.0
 OUTLIER = 5.0
+SIGNIFICANT_ERRORS = 2.0
 
 
 class SlopeMaps(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,11 +75,12 @@ class Response(msgspec.Struct, frozen=True, kw_only=True):
     spread_error: float
 
 
-class _Sums(msgspec.Struct):
-    """Two halves of the levels, so that their noise is independent."""
+class _Half(msgspec.Struct):
+    """Weighted sums over every other level: the lit noise of two halves is independent."""
 
-    xy: list[DoubleMap]
-    xx: list[DoubleMap]
+    xy: DoubleMap
+    xx: DoubleMap
+    x: DoubleMap
 
 
 def slope_maps(
@@ -112,15 +114,16 @@ def slope_maps(
     """
     if len(levels) < LEAST_LEVELS:
         return None
-    sums = _accumulate(levels, dark, slope_adu, excess, signal_limit_adu)
-    xx = np.maximum(sums.xx[0] + sums.xx[1], 1e-300)
-    own = (sums.xy[0] + sums.xy[1]) / xx
+    halves = _accumulate(levels, dark, slope_adu, excess, signal_limit_adu)
+    xx = np.maximum(halves[0].xx + halves[1].xx, 1e-300)
+    own = (halves[0].xy + halves[1].xy) / xx
     error = 1.0 / np.sqrt(xx)
     prior = np.full(own.shape, slope_adu) if response is None else slope_adu * response.relative
-    halves = [
-        xy / np.maximum(x, 1e-300) / prior - 1.0 for xy, x in zip(sums.xy, sums.xx, strict=True)
-    ]
-    spread, spread_error = common_spread(halves[0], halves[1], ordinary)
+    shared = _shared_by_halves(halves, dark, slope_adu)
+    if response is not None:
+        shared += response.error**2
+    first, second = (h.xy / np.maximum(h.xx, 1e-300) / prior - 1.0 for h in halves)
+    spread, spread_error = common_spread(first, second, shared, ordinary)
     weight = spread**2 / (spread**2 + (error / prior) ** 2)
     prior_error = np.zeros(own.shape) if response is None else response.error
     left = np.sqrt(weight * (error / prior) ** 2 + (1.0 - weight) ** 2 * prior_error**2)
@@ -138,17 +141,27 @@ def slope_maps(
 
 def _accumulate(
     levels: Sequence[PixelSummary], dark: DarkReference, slope: float, excess: float, limit: float
-) -> _Sums:
+) -> list[_Half]:
     shape = levels[0].shape
-    sums = _Sums(xy=[np.zeros(shape), np.zeros(shape)], xx=[np.zeros(shape), np.zeros(shape)])
+    halves = [_Half(*(np.zeros(shape) for _ in range(3))) for _ in range(2)]
     order = sorted(levels, key=lambda s: float(s.mean_adu.mean()))
     for number, one in enumerate(order):
         x = one.mean_adu.astype(np.float64) - dark.offset_adu
         y = one.variance_adu2.astype(np.float64) - dark.variance_adu2
         weight = _weight(x, one, dark, slope, excess) * (x <= limit)
-        sums.xy[number % 2] += weight * x * y
-        sums.xx[number % 2] += weight * x * x
-    return sums
+        half = halves[number % 2]
+        half.xy += weight * x * y
+        half.xx += weight * x * x
+        half.x += weight * x
+    return halves
+
+
+def _shared_by_halves(halves: list[_Half], dark: DarkReference, slope: float) -> DoubleMap:
+    """Return the covariance (relative) that the common dark values give the two halves."""
+    offset = slope**2 * dark.variance_adu2.astype(np.float64) / dark.n_frames
+    variance = 2.0 * dark.variance_adu2.astype(np.float64) ** 2 / dark.dof
+    reach = [half.x / np.maximum(half.xx, 1e-300) for half in halves]
+    return np.asarray((offset + variance) * reach[0] * reach[1] / slope**2, dtype=np.float64)
 
 
 def _weight(
@@ -165,27 +178,34 @@ def _weight(
     scatter = 2.0 * expected**2 / one.dof + fourth / one.n_frames
     scatter += 2.0 * dark.variance_adu2.astype(np.float64) ** 2 / dark.dof
     free = (one.saturated == 0) & (x > 0)
-    return free / scatter
+    return np.asarray(free / scatter, dtype=np.float64)
 
 
 def common_spread(
-    first: DoubleMap, second: DoubleMap, ordinary: npt.NDArray[np.bool_] | None
+    first: DoubleMap,
+    second: DoubleMap,
+    shared: DoubleMap,
+    ordinary: npt.NDArray[np.bool_] | None,
 ) -> tuple[float, float]:
     """Return the standard deviation two independent measurements share, and its error.
 
-    The positive part of their covariance, outliers beyond five robust sd of either left out.
+    Root of their covariance less what errors they share by construction give them (``shared``);
+    0, with the upper limit for its error, within two errors of none. Outliers beyond five robust
+    sd of either are left out.
     """
-    a, b = first.ravel(), second.ravel()
+    a, b, common = first.ravel(), second.ravel(), shared.ravel()
     if ordinary is not None:
-        a, b = a[ordinary.ravel()], b[ordinary.ravel()]
+        a, b, common = (v[ordinary.ravel()] for v in (a, b, common))
     inside = _inside(a) & _inside(b)
     a, b = a[inside] - a[inside].mean(), b[inside] - b[inside].mean()
     if a.size < 16:
         return 0.0, float("inf")
-    covariance = float(np.mean(a * b))
+    covariance = float(np.mean(a * b) - np.mean(common[inside]))
     error = float(np.std(a * b) / np.sqrt(a.size))
-    spread = float(np.sqrt(max(covariance, 0.0)))
-    return spread, error / (2.0 * max(spread, float(np.sqrt(error))))
+    if covariance <= SIGNIFICANT_ERRORS * error:
+        return 0.0, float(np.sqrt(SIGNIFICANT_ERRORS * error))
+    spread = float(np.sqrt(covariance))
+    return spread, error / (2.0 * spread)
 
 
 def _inside(values: DoubleMap) -> npt.NDArray[np.bool_]:
@@ -227,9 +247,14 @@ def flat_response(
     if min(float(a.min()) for a in around) <= 0:
         return None
     relative = [signal / a for (signal, _), a in zip(halves, around, strict=True)]
-    spread, spread_error = common_spread(relative[0], relative[1], ordinary)
-    total = sum(signal for signal, _ in halves) / sum(around)
-    error = np.sqrt(sum(noise for _, noise in halves)) / sum(around)
+    # The offset's error is in every level.
+    of_offset = dark.variance_adu2.astype(np.float64) / dark.n_frames
+    reach = [len(part) / a for part, a in zip((order[::2], order[1::2]), around, strict=True)]
+    shared = of_offset * reach[0] * reach[1]
+    spread, spread_error = common_spread(relative[0], relative[1], shared, ordinary)
+    whole = around[0] + around[1]
+    total = (halves[0][0] + halves[1][0]) / whole
+    error = np.sqrt(halves[0][1] + halves[1][1] + len(order) ** 2 * of_offset) / whole
     weight = spread**2 / np.maximum(spread**2 + error**2, 1e-30)
     return Response(
         relative=np.maximum(1.0 + weight * (total - 1.0), 0.05),

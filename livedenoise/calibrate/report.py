@@ -21,6 +21,7 @@ from livedenoise.calibrate.pictures import (
 from livedenoise.calibrate.published import PublishedMaps
 from livedenoise.calibrate.results import CalibrationResult, Level, Value
 from livedenoise.core.constants import CameraConstants
+from livedenoise.report.numbers import rounded
 from livedenoise.report.page import Page, Picture, Section, Table, Verdict
 from livedenoise.report.provenance import provenance_rows
 
@@ -138,26 +139,7 @@ def _cells(value: Value) -> tuple[str, str, str]:
     unit = "e-" if unit == "e" else unit
     if value.value is None:
         return "-", "", unit
-    if not value.error:
-        return f"{value.value:.5g}", "", unit
-    return *rounded(value.value, value.error), unit
-
-
-def rounded(value: float, error: float) -> tuple[str, str]:
-    """Return value and error as text, the error to two digits and the value as far as it.
-
-    >>> rounded(0.460123, 0.00123)
-    ('0.4601', '0.0012')
-    >>> rounded(51234.0, 120.0)
-    ('51230', '120')
-    """
-    from math import floor, log10
-
-    digits = 1 - floor(log10(error))
-    if digits > 8:
-        return f"{value:.8g}", f"{error:.1e}"
-    shown = max(digits, 0)
-    return f"{round(value, digits):.{shown}f}", f"{round(error, digits):.{shown}f}"
+    return *rounded(value.value, value.error or 0.0), unit
 
 
 def _summary(data: CalibrationData, result: CalibrationResult) -> tuple[tuple[str, str], ...]:

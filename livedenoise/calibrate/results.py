@@ -194,7 +194,7 @@ class Defects(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MapErrors(msgspec.Struct, frozen=True, kw_only=True):
-    """Standard errors of the maps, float32 (Y, X); ``gain_shrinkage`` is the weight (0 to 1) of
+    """Standard errors of the maps, float32 (Y, X); ``gain_shrinkage`` is the weight (0 to 1) of.
 
     the pixel's own measurement against the common gain (empirical Bayes).
     """

@@ -12,7 +12,7 @@ import numpy as np
 
 from livedenoise.calibrate.results import PhotonTransfer, SaturationKind, Value
 from livedenoise.core.frame import max_count
-from livedenoise.imaging.ptc_blocks import TransferBlocks
+from livedenoise.imaging.ptc_blocks import FloatArray, Mask, TransferBlocks
 
 COLLAPSED = 0.25
 LEAST_BLOCKS = 4
@@ -46,9 +46,7 @@ def saturation(
     if collapsed.sum() < LEAST_BLOCKS:
         reason = f"no level saturated; the brightest reached {highest:.0f} of {top:.0f} ADU"
         return Value.missing(reason, "ADU"), ""
-    means = blocks.raw_mean[collapsed]
-    # Blocks that are only just full still lie below: the upper half stands at the top.
-    flat = means[means >= np.median(means)]
+    flat = _standing_at_top(blocks, collapsed)
     value = Value(
         value=float(np.median(flat)),
         error=float(flat.std() / np.sqrt(flat.size)) + 1e-3,
@@ -56,6 +54,21 @@ def saturation(
         text="the variance collapses there",
     )
     return value, "converter" if float(value.value or 0.0) > top - 1.0 else "full well"
+
+
+def _standing_at_top(blocks: TransferBlocks, collapsed: Mask) -> FloatArray:
+    """Return the means of the brightest series that is full all over, else of the fullest half.
+
+    Blocks that are only just full still lie below the top.
+    """
+    means = blocks.raw_mean[collapsed]
+    levels = blocks.level[collapsed]
+    every = np.bincount(blocks.level)
+    full = np.flatnonzero(np.bincount(levels, minlength=every.size) > 0.9 * np.maximum(every, 1))
+    if full.size:
+        series = [means[levels == number] for number in full]
+        return max(series, key=lambda m: float(m.mean()))
+    return means[means >= np.median(means)]
 
 
 def full_well(

@@ -17,6 +17,7 @@ from livedenoise.imaging.ptc_blocks import TransferBlocks
 
 DoubleMap = npt.NDArray[np.float64]
 
+LEAST_VARIANCE_ADU2 = 1e-9
 DARKEST_SHARE = 0.01
 SIGNIFICANT_ERRORS = 3.0
 NO_GAIN = "needs the gain"
@@ -55,6 +56,8 @@ def read_noise_from_darks(variance_adu2: DoubleMap, dof: float, gain: Value) -> 
         root = float(np.sqrt(variance_adu2.mean()))
         missing = Value.missing(f"{NO_GAIN}; {root:.4g} ADU rms in counts", "e")
         return ReadNoise(rms=missing, median=missing)
+    if float(variance_adu2.mean()) < LEAST_VARIANCE_ADU2:
+        return _rounding_noise(gain.value)
     mean = float(variance_adu2.mean())
     rms = float(np.sqrt(mean))
     # sd of the mean of variances, each with dof degrees of freedom
@@ -72,20 +75,32 @@ def read_noise_from_darks(variance_adu2: DoubleMap, dof: float, gain: Value) -> 
     return ReadNoise(rms=value(rms, relative), median=value(middle, 1.25 * relative))
 
 
+def _rounding_noise(gain_e_per_adu: float) -> ReadNoise:
+    noise = Value(
+        value=gain_e_per_adu * float(np.sqrt(1.0 / 12.0)),
+        unit="e",
+        status="assumed",
+        text="the dark frames show no noise at all: that of rounding to counts is taken",
+    )
+    return ReadNoise(rms=noise, median=noise)
+
+
 def offset_without_darks(
     blocks: TransferBlocks, transfer: PhotonTransfer | None, known: Known
 ) -> Value:
     """Return the offset where no dark series was taken: given, or assumed from the darkest part."""
     if known.offset_adu is not None:
-        return Value(value=known.offset_adu, unit="ADU", status="given", text="no dark series")
+        return Value(
+            value=known.offset_adu, unit="ADU", status="given", text="no usable dark series"
+        )
     if not len(blocks):
         return Value.missing("no frames", "ADU")
     darkest = float(np.quantile(blocks.raw_mean, DARKEST_SHARE))
-    text = "no dark series: the darkest 1 % of the scene is taken for it, so it is an upper bound"
+    text = "no usable dark series: the darkest 1 % of the scene is taken, an upper bound"
     if transfer is not None and transfer.significant:
         zero = -transfer.intercept_adu2 / transfer.slope_adu
         if zero > darkest:
-            text = "no dark series: where the photon transfer line reaches no variance"
+            text = "no usable dark series: where the photon transfer line reaches no variance"
             darkest = zero
     return Value(value=darkest, unit="ADU", status="assumed", text=text)
 
@@ -110,7 +125,7 @@ def read_noise_without_darks(
     rms = Value(
         value=noise, error=error, unit="e", status="measured" if given else "assumed", text=text
     )
-    median = Value.missing("needs a dark series: without one pixels are not told apart", "e")
+    median = Value.missing("needs a usable dark series: without one pixels are not told apart", "e")
     return ReadNoise(rms=rms, median=median)
 
 
@@ -133,7 +148,7 @@ def dark_current(fit: DarkFit | None, gain: Value, hot: Index | None) -> Value:
 def offset_spread(fit: DarkFit | None, gain: Value) -> Value:
     """Return the DSNU: sd of the offset over pixels, its noise taken out (EMVA 1288, sec. 8)."""
     if fit is None:
-        return Value.missing("needs a dark series", "e")
+        return Value.missing("needs a usable dark series", "e")
     if gain.value is None:
         return Value.missing(NO_GAIN, "e")
     noise = float(np.mean(fit.offset_error_adu**2))
@@ -141,7 +156,7 @@ def offset_spread(fit: DarkFit | None, gain: Value) -> Value:
     left = max(total - noise, 0.0)
     spread = float(np.sqrt(left)) * gain.value
     of_square = total * float(np.sqrt(2.0 / fit.offset_adu.size))
-    error = of_square / (2.0 * np.sqrt(max(left, of_square))) * gain.value
+    error = of_square / (2.0 * np.sqrt(max(left, of_square, 1e-30))) * gain.value
     error = float(np.hypot(error, spread * relative_error(gain)))
     return Value(value=spread, error=error, unit="e", text="sd of the offset map, noise taken out")
 
@@ -149,19 +164,18 @@ def offset_spread(fit: DarkFit | None, gain: Value) -> Value:
 def gain_spread(maps: SlopeMaps | None, response: Response | None) -> Value:
     """Return the PRNU: relative spread of the response over pixels (EMVA 1288, sec. 8)."""
     if response is not None:
-        return Value(
-            value=100.0 * response.spread,
-            error=100.0 * response.spread_error,
-            unit="%",
-            text="response to even light, relative to 12 px around, noise taken out",
-        )
+        text = "response to even light, relative to 12 px around, noise taken out"
+        return _spread_value(response.spread, response.spread_error, text)
     if maps is None:
         return Value.missing("needs even light (say flat_field), or 4 levels of many frames", "%")
-    if maps.spread > SIGNIFICANT_ERRORS * maps.spread_error:
-        text = f"gains from noise, {maps.n_levels} levels, {maps.n_frames} frames"
-        return Value(
-            value=100.0 * maps.spread, error=100.0 * maps.spread_error, unit="%", text=text
-        )
-    limit = 100.0 * (maps.spread + SIGNIFICANT_ERRORS * maps.spread_error)
-    reason = f"below {limit:.2g} % by noise alone; even light (say flat_field) would tell"
-    return Value.missing(reason, "%")
+    text = (
+        f"gains from noise, {maps.n_levels} levels, {maps.n_frames} frames (even light tells more)"
+    )
+    return _spread_value(maps.spread, maps.spread_error, text)
+
+
+def _spread_value(spread: float, error: float, text: str) -> Value:
+    if spread <= SIGNIFICANT_ERRORS * error:
+        limit = 100.0 * (spread + 2.0 * error)
+        return Value.missing(f"below {limit:.2g} %, not told from none: {text}", "%")
+    return Value(value=100.0 * spread, error=100.0 * error, unit="%", text=text)

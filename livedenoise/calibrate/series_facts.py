@@ -94,9 +94,11 @@ def _correlation_warning(correlation: tuple[Value, Value, Value]) -> list[str]:
     if max(abs(x.value), abs(y.value)) <= limit:
         return []
     return [
-        f"the noise of neighbouring pixels is correlated (x {x.value:.2f}, y {y.value:.2f}): the "
-        f"images were smoothed or resampled, so the variance is too low and gain_e_per_adu too "
-        f"high by a factor of about {factor.value:.2f}"
+        (
+            f"the noise of neighbouring pixels is correlated (x {x.value:.2f}, y {y.value:.2f}): "
+            f"the images were smoothed or resampled, so the variance is too low and gain_e_per_adu "
+            f"too high by a factor of about {factor.value:.2f}"
+        )
     ]
 
 
@@ -106,7 +108,7 @@ def _series_warnings(kind: str, one: Level) -> list[str]:
     if one.zero_fraction > WORRYING_ZEROS:
         found.append(
             f"{name}: {one.zero_fraction:.1%} of the samples are zero, so mean and variance are "
-            "cut off there: raise the camera's offset"
+            "cut off there (a dark series beyond 1 % is not used): raise the camera's offset"
         )
     if kind == "light" and abs(one.drift_fraction) > WORRYING_DRIFT:
         found.append(f"{name}: light changed by {one.drift_fraction:+.1%} (taken out)")

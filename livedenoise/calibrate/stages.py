@@ -54,7 +54,7 @@ class Transfer(msgspec.Struct, frozen=True, kw_only=True):
 def dark_stage(darks: Mapping[float, PixelSummary], slope_adu: float) -> Darkness:
     """Fit the darks; ``slope_adu`` takes thermal noise off the dark variance (0: leaves it)."""
     if not darks:
-        text = "needs a dark series"
+        text = "needs a usable dark series"
         none = Defects(
             hot_index=None,
             telegraph_index=None,
@@ -66,10 +66,10 @@ def dark_stage(darks: Mapping[float, PixelSummary], slope_adu: float) -> Darknes
     fit = fit_darks(darks)
     variance, dof = read_variance(darks, fit, slope_adu)
     if fit.current_adu_per_s is None:
-        hot, text = hot_pixels(fit.offset_adu)
+        hot, text = hot_pixels(fit.offset_adu, fit.offset_error_adu)
         text = f"dark mean of one exposure, {text}"
     else:
-        hot, text = hot_pixels(fit.current_adu_per_s)
+        hot, text = hot_pixels(fit.current_adu_per_s, fit.pixel_current_error_adu_per_s)
         text = f"dark current, {text}"
     telegraph, telegraph_text = telegraph_pixels(choose_series(darks), hot)
     defects = Defects(

@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Self
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -34,6 +33,9 @@ _DRIFT_MEASURED = 0.02
 _DRIFT_GIVEN = 0.1
 _DRIFT_ESTIMATED = 0.25
 """Uncertainty of the mean offset in units of the read noise: offsets drift with temperature."""
+
+_LEAST_RISE = 0.05
+"""Shot noise over dark noise that an estimate of the gain needs."""
 
 _MAD_TO_SD = 1.4826
 
@@ -180,7 +182,7 @@ class PairCamera:
 
     def signal_adu(self, image: npt.NDArray[Any], exposure_us: int) -> FloatImage:
         """Return counts above offset, float32 (Y, X), hot pixels replaced by their neighbours."""
-        signal = np.subtract(image, self.offset_adu(exposure_us), dtype=np.float32)
+        signal: FloatImage = np.subtract(image, self.offset_adu(exposure_us), dtype=np.float32)
         if self.hot_index.size:
             flat = signal.ravel()
             left, right = (flat.take(self.hot_index + step, mode="clip") for step in (-1, 1))
@@ -286,15 +288,22 @@ def estimate_constants(
         raise ValueError("no camera constants, and no frame to estimate them from")
     best = max(fits, key=lambda fit: (follows_signal(fit), fit.n_frames, fit.range_adu))
     guess = constants_from_fit(best, offset_adu=offset_adu)
-    if offset_adu is None or dark_variance_adu2 is None or guess.model == "gaussian":
+    if offset_adu is None or dark_variance_adu2 is None:
         return guess
     gain = estimate_gain(fits, offset_adu, dark_variance_adu2)
     if gain is None:
         return guess
     read_noise_e = float(np.sqrt(dark_variance_adu2)) * gain
-    note = f"offset and read noise from darks; gain {gain:.4g} from {len(fits)} scenes"
-    return msgspec.structs.replace(
-        guess, gain_e_per_adu=gain, offset_adu=offset_adu, read_noise_e=read_noise_e, note=note
+    note = (
+        f"offset and read noise from darks, gain {gain:.4g} electrons per count from the noise of "
+        f"{len(fits)} scenes above it"
+    )
+    return CameraConstants(
+        gain_e_per_adu=gain,
+        offset_adu=offset_adu,
+        read_noise_e=read_noise_e,
+        source="estimated",
+        note=note,
     )
 
 
@@ -304,12 +313,13 @@ def estimate_gain(
     """Return electrons per count: ``variance - dark variance = (counts - offset) / gain``.
 
     Weighted least squares through the dark point (photon transfer: Janesick, "Photon Transfer",
-    SPIE 2007). None where the noise does not rise with the signal.
+    SPIE 2007): one level is enough. None where the noise hardly rises above that of the darks.
     """
-    means = np.concatenate([fit.level_means for fit in fits if follows_signal(fit)] or [[]])
-    found = np.concatenate([fit.level_variances for fit in fits if follows_signal(fit)] or [[]])
+    means = np.concatenate([fit.level_means for fit in fits])
+    found = np.concatenate([fit.level_variances for fit in fits])
     signal, excess = means - offset_adu, found - dark_variance_adu2
     weight = 1.0 / np.maximum(found, 1e-12) ** 2
     power = float(np.sum(weight * signal**2))
     slope = float(np.sum(weight * signal * excess)) / power if power > 0 else 0.0
-    return 1.0 / slope if slope > 0 else None
+    rise = slope * float(signal.max(initial=0.0))
+    return 1.0 / slope if rise > _LEAST_RISE * dark_variance_adu2 and slope > 0 else None

@@ -1,4 +1,4 @@
-"""Checks of intensity: does the light follow the dose, does the sample bleach, is there light?
+"""Checks of intensity: whether light follows the dose, whether it bleaches, whether there is any.
 
 Knows: mean intensities and their errors. Must not know: places, focus, files.
 
@@ -20,6 +20,9 @@ from livedenoise.collect.verdict import Check
 
 UNTOLD = 0.3
 """Relative standard error from which on a quotient is not given."""
+
+_THEIL_SEN = 1.1
+"""Variance of the median of slopes over that of least squares."""
 
 EXPOSURE_LIMIT = 0.02
 _EXPOSURE_SLACK_US = 25
@@ -165,8 +168,8 @@ def _odd_frame(signal: Signal, camera: PairCamera) -> _Odd:
     worst = int(np.argmax(scores))
     frame = int(np.argmax(np.abs(means - np.median(means))))
     text = (
-        f"frame {frame + 1} of the {means.size} of the {shot.role} shot has mean {means[frame]:.4g} "
-        f"counts, the others {level:.4g}: a stale frame or flickering light?"
+        f"frame {frame + 1} of {means.size} of the {shot.role} shot has mean {means[frame]:.4g} "
+        f"counts above offset, the others {level:.4g}: a stale frame or flickering light?"
     )
     return _Odd(float(kinks[worst]) / level, one * float(widths[worst]) / level, text)
 
@@ -241,42 +244,52 @@ def check_bleaching(
     """Check the intensity lost over a bracket, or over the frames of the average."""
     if after is not None:
         error = float(np.hypot(low.error_adu, after.error_adu))
-        where = "between the low shots before and after"
-        return _bleaching(low.mean_adu, after.mean_adu, error, where, camera, limits)
+        ends = _Ends(low.mean_adu, after.mean_adu, error, "between the low shots before and after")
+        return _bleaching(ends, camera, limits)
     if len(high.taken.frame_means_adu) < 2:
         text = "not measured: no bracket, and the high shot is no average"
         return _bleaching_check(None, None, limits, text, passed=True)
-    first, last, error = _ends(high, camera)
-    where = f"over the {len(high.taken.frame_means_adu)} frames of the high shot"
-    return _bleaching(first, last, error, where, camera, limits)
+    return _bleaching(_ends(high, camera), camera, limits)
 
 
-def _ends(high: Signal, camera: PairCamera) -> tuple[float, float, float]:
+@dataclass(frozen=True)
+class _Ends:
+    """Intensity before and after, the error of their difference, and what lies between."""
+
+    before: float
+    after: float
+    error_adu: float
+    where: str
+
+
+def _ends(high: Signal, camera: PairCamera) -> _Ends:
     """Return intensity at the first and last frame (of a line through all) and its error."""
     offset = camera.mean_offset_adu(high.taken.shot.exposure_us)
     means = np.array(high.taken.frame_means_adu, np.float64) - offset
     times = np.linspace(-0.5, 0.5, means.size)
-    power = float(np.square(times).sum())
-    slope = float((times * means).sum()) / power
-    centre = float(means.mean())
-    variance = _mean_variance(centre, camera, high.image.size)
-    return centre - slope / 2, centre + slope / 2, float(np.sqrt(variance / power))
+    later, earlier = np.tril_indices(means.size, -1)
+    slopes = (means[later] - means[earlier]) / (times[later] - times[earlier])
+    # The median of all slopes (Theil & Sen): one stale frame is not bleaching.
+    slope, centre = float(np.median(slopes)), float(np.median(means))
+    variance = _THEIL_SEN * _mean_variance(centre, camera, high.image.size)
+    error = np.sqrt(variance / float(np.square(times).sum()))
+    where = f"over the {means.size} frames of the high shot"
+    return _Ends(centre - slope / 2, centre + slope / 2, float(error), where)
 
 
-def _bleaching(
-    before: float, after: float, error_adu: float, where: str, camera: PairCamera, limits: Limits
-) -> Check:
-    scale = max(before, 1e-12)
+def _bleaching(ends: _Ends, camera: PairCamera, limits: Limits) -> Check:
+    scale = max(ends.before, 1e-12)
+    value = 1.0 - ends.after / scale
     # Both ends have the same offset: its error scales the loss and is no loss by itself.
-    error_adu = float(np.hypot(error_adu, abs(1 - after / scale) * camera.offset_error_adu))
-    value, error = 1.0 - after / scale, error_adu / scale
-    beyond = abs(before - after) - limits.max_bleaching * max(before, 0.0)
+    error_adu = float(np.hypot(ends.error_adu, abs(value) * camera.offset_error_adu))
+    error = error_adu / scale
+    beyond = abs(ends.before - ends.after) - limits.max_bleaching * max(ends.before, 0.0)
     passed = beyond <= limits.sigmas * error_adu
     if passed and not error < UNTOLD:
         text = "too few electrons to tell bleaching"
         return _bleaching_check(None, error, limits, text, passed=True)
     word = "lost" if value >= 0 else "gained"
-    text = f"{100 * abs(value):.1f} +- {100 * error:.1f} % of the intensity {word} {where}"
+    text = f"{100 * abs(value):.1f} +- {100 * error:.1f} % of the intensity {word} {ends.where}"
     if not passed:
         text += "; the sample bleaches" if value > 0 else "; the light rises or flickers"
     return _bleaching_check(value, error, limits, text, passed=passed)

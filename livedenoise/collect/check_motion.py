@@ -1,4 +1,4 @@
-"""Does anything differ between low and high that noise does not explain?
+"""Check of motion: what differs between low and high by more than noise explains.
 
 Knows: two aligned images, their ratio, the noise of the camera. Must not know: limits of other
 checks, files.
@@ -66,20 +66,25 @@ class Residual:
         float32: the part both cover, high aligned to low, counts above offset.
     region : tuple of slice
         (Y, X) of it in the low image.
+    low_frames, high_frames : int
+        Frames averaged.
     """
 
     low: FloatImage
     high: FloatImage
     region: tuple[slice, slice]
+    low_frames: int
+    high_frames: int
 
 
 def common_ground(low: Signal, high: Signal, shift_px: tuple[float, float]) -> Residual:
     """Return the parts of both images that show the same."""
+    frames = low.taken.shot.frames, high.taken.shot.frames
     if max(abs(d) for d in shift_px) < _NO_SHIFT_PX:
         everything = (slice(0, low.image.shape[0]), slice(0, low.image.shape[1]))
-        return Residual(low.image, high.image, everything)
-    moved, region, _ = interpolate(high.image, shift_px)
-    return Residual(low.image[region], moved, region)
+        return Residual(low.image, high.image, everything, *frames)
+    moved, region = interpolate(high.image, shift_px)
+    return Residual(low.image[region], moved, region, *frames)
 
 
 def peak_psnr_db(residual: Residual, ratio: float) -> float:
@@ -102,7 +107,6 @@ def peak_psnr_db(residual: Residual, ratio: float) -> float:
 def differing_fraction(
     residual: Residual,
     ratio: float,
-    frames: tuple[int, int],
     place: Place,
     camera: PairCamera,
     sigmas: float,
@@ -115,8 +119,6 @@ def differing_fraction(
         Both images.
     ratio : float
         Low over high intensity of one frame.
-    frames : tuple of int
-        Frames averaged in low and in high.
     sigmas : float
         A block differs beyond the one-sided probability of so many standard deviations.
     """
@@ -124,10 +126,10 @@ def differing_fraction(
 
     low, high = (block_sums(i, SQUARE_PX).astype(np.float64) for i in (residual.low, residual.high))
     expected = ratio * high
-    shot = camera.shot_adu / frames[0]
-    other = _other_variance(residual, expected, ratio, frames, camera)
+    shot = camera.shot_adu / residual.low_frames
+    other = _other_variance(residual, expected, ratio, camera)
     other += _systematic_variance(expected, ratio, place, camera)
-    scores = _block_sums(_deviance(low, expected, shot, other))
+    scores = _block_sums(_deviance(low, expected, shot, other, shot * _skewness(camera)))
     scores = scores / _excess(scores, _block_sums(expected))
     limit = float(chdtri(_FREEDOM, ndtr(-sigmas)))
     count = int(np.count_nonzero(scores > limit))
@@ -140,25 +142,40 @@ def _block_sums(squares: Doubles) -> Doubles:
     return np.asarray(whole.reshape(rows, 2, columns, 2).sum(axis=(1, 3)))
 
 
-def _deviance(low: Doubles, expected: Doubles, shot: float, other: Doubles) -> Doubles:
-    """Return the squared score of each square: chi-square of one degree without change."""
-    if shot <= 0:
-        return np.asarray(np.square(low - expected) / np.maximum(other, 1e-12))
-    background = np.maximum(other / shot**2, 1e-6)
-    a = np.maximum(low / shot + background, 1e-3)
-    b = np.maximum(np.maximum(expected, 0.0) / shot + background, 1e-3)
+def _deviance(low: Doubles, expected: Doubles, shot: float, other: Doubles, step: float) -> Doubles:
+    """Return the squared score of each square: chi-square of one degree without change.
+
+    Low is taken for ``step`` times a Poisson number that has its variance, shifted to its mean.
+    """
+    expected = np.maximum(expected, 0.0)
+    variance = shot * expected + other
+    if step <= 0:
+        return np.asarray(np.square(low - expected) / np.maximum(variance, 1e-12))
+    b = np.maximum(variance / step**2, 1e-3)
+    a = np.maximum((low - expected) / step + b, 1e-3)
     return np.asarray(2.0 * (a * np.log(a / b) - a + b))
 
 
+def _skewness(camera: PairCamera) -> float:
+    """Return third cumulant over variance of the shot noise, in units of its variance per count.
+
+    1 for Poisson noise, 1.5 behind a multiplying register (a sum of exponentials: 6 over 2 for
+    each electron); where an estimate cannot tell them apart, between the two.
+    """
+    if camera.constants.source == "estimated":
+        return 1.25
+    return 1.0 + 0.5 * min(camera.constants.excess_noise_factor - 1.0, 1.0)
+
+
 def _other_variance(
-    residual: Residual, expected: Doubles, ratio: float, frames: tuple[int, int], camera: PairCamera
+    residual: Residual, expected: Doubles, ratio: float, camera: PairCamera
 ) -> Doubles:
     """Return the variance of each square but for the shot noise of low, counts squared."""
     dark = _dark_variance(residual, camera)
-    copies = 1.0 / frames[0] + ratio**2 / frames[1]
+    copies = 1.0 / residual.low_frames + ratio**2 / residual.high_frames
     if camera.dark_frames:
         copies += (1.0 - ratio) ** 2 / camera.dark_frames
-    of_high = ratio * camera.shot_adu / frames[1] * np.maximum(expected, 0.0)
+    of_high = ratio * camera.shot_adu / residual.high_frames * np.maximum(expected, 0.0)
     return np.asarray(dark * copies + of_high)
 
 
@@ -217,9 +234,9 @@ def _excess(scores: Doubles, level: Doubles) -> Doubles:
 def check_motion(
     residual: Residual | None,
     ratio: float,
-    frames: tuple[int, int],
     place: Place,
     camera: PairCamera,
+    *,
     limits: Limits,
     not_judged: str,
 ) -> Check:
@@ -228,7 +245,7 @@ def check_motion(
     if residual is None or not_judged:
         text = not_judged or "not judged: the images share too little ground"
         return Check(name="motion", value=None, limit=limit, passed=True, text=text)
-    value, count = differing_fraction(residual, ratio, frames, place, camera, limits.sigmas)
+    value, count = differing_fraction(residual, ratio, place, camera, limits.sigmas)
     passed = value <= limit or count < _LEAST_BLOCKS
     text = (
         f"{count} blocks of {BLOCK_PX}x{BLOCK_PX} px ({100 * value:.3g} % of the field) differ by "

@@ -13,6 +13,8 @@ Example
 
 from __future__ import annotations
 
+import msgspec
+
 from livedenoise.collect.check_camera import PairCamera
 from livedenoise.collect.check_light import (
     Ratio,
@@ -25,7 +27,6 @@ from livedenoise.collect.check_light import (
     signal_of,
 )
 from livedenoise.collect.check_motion import (
-    Residual,
     check_motion,
     common_ground,
     peak_psnr_db,
@@ -51,6 +52,9 @@ ORDER: tuple[Reason, ...] = (
 
 _BLEACHING_EXPLAINS = 0.5
 """A ratio further off than this has another cause than bleaching."""
+
+_SWAPPED = 0.5
+"""How near 1 measured times expected ratio is for swapped exposures; far above for no light."""
 
 _SURE_RATIO = 0.05
 """Relative error below which intensities are compared with the ratio measured, not commanded."""
@@ -84,10 +88,15 @@ def check_pair(pair: Pair, camera: PairCamera, limits: Limits) -> PairVerdict:
     residual = None if not shift.passed else common_ground(low, high, place.aligned_by_px)
     ratio = _ratio_for_pixels(measured)
     focus = check_focus(place, limits, excuse)
-    frames = (pair.low.shot.frames, pair.high.shot.frames)
-    motion = check_motion(residual, ratio, frames, place, camera, limits, excuse)
-    checks = (*light, shift, focus, motion)
-    return _verdict(pair, checks, measured, place, _intensities(low, high, camera), residual)
+    motion = check_motion(residual, ratio, place, camera, limits=limits, not_judged=excuse)
+    verdict = _verdict(pair, (*light, shift, focus, motion), measured, place)
+    gain = camera.constants.gain_e_per_adu
+    return msgspec.structs.replace(
+        verdict,
+        low_electrons=low.mean_adu * gain,
+        high_electrons=high.mean_adu * gain,
+        psnr_db=peak_psnr_db(residual, ratio) if residual is not None else 0.0,
+    )
 
 
 def _require_one_shape(pair: Pair) -> None:
@@ -109,7 +118,7 @@ def _light_checks(
         check_dark(high, camera, limits),
         check_exposure(shots),
         check_saturated(pair.low, pair.high, camera, limits),
-        check_zero(pair.low, pair.high, camera, limits),
+        check_zero(pair.low, pair.high, limits),
         check_ratio(low, high, measured, camera, limits),
         check_bleaching(low, high, after, camera, limits),
     )
@@ -128,18 +137,11 @@ def _ratio_for_pixels(measured: Ratio) -> float:
     return measured.ratio if sure else measured.expected
 
 
-def _intensities(low: Signal, high: Signal, camera: PairCamera) -> tuple[float, float]:
-    gain = camera.constants.gain_e_per_adu
-    return low.mean_adu * gain, high.mean_adu * gain
-
-
 def _verdict(
     pair: Pair,
     checks: tuple[Check, ...],
     measured: Ratio,
     place: Place,
-    electrons: tuple[float, float],
-    residual: Residual | None,
 ) -> PairVerdict:
     reasons = _reasons(checks, measured)
     high, low = pair.high.shot, pair.low.shot
@@ -152,15 +154,21 @@ def _verdict(
         dose_ratio=high.frame_dose_us * high.frames / (low.frame_dose_us * low.frames),
         shift_px=place.aligned_by_px,
         shift_error_px=place.shift.error_px if place.told else 0.0,
-        low_electrons=electrons[0],
-        high_electrons=electrons[1],
-        psnr_db=peak_psnr_db(residual, _ratio_for_pixels(measured)) if residual else 0.0,
     )
 
 
 def _reasons(checks: tuple[Check, ...], measured: Ratio) -> tuple[Reason, ...]:
     failed = sorted((c.name for c in checks if not c.passed), key=ORDER.index)
     if {"ratio", "bleaching"} <= set(failed) and abs(measured.deviation) < _BLEACHING_EXPLAINS:
-        failed.remove("bleaching")
-        failed.insert(failed.index("ratio"), "bleaching")
+        _put_before(failed, "bleaching", "ratio")
+    if {"ratio", "dark"} <= set(failed) and abs(
+        measured.ratio * measured.expected - 1.0
+    ) < _SWAPPED:
+        # High is not without light, low has what high should have: exposures swapped.
+        _put_before(failed, "ratio", "dark")
     return tuple(failed)
+
+
+def _put_before(names: list[Reason], first: Reason, second: Reason) -> None:
+    names.remove(first)
+    names.insert(names.index(second), first)

@@ -1,4 +1,4 @@
-"""Checks of place and focus: is the high image where the low one is, and as sharp?
+"""Checks of place and focus: whether high is where low is, and as sharp.
 
 Knows: two images above offset. Must not know: doses, noise models, files.
 """

@@ -24,7 +24,7 @@ def check_saturated(low: Taken, high: Taken, camera: PairCamera, limits: Limits)
     return Check(name="saturated", value=value, limit=limit, passed=value <= limit, text=text)
 
 
-def check_zero(low: Taken, high: Taken, camera: PairCamera, limits: Limits) -> Check:
+def check_zero(low: Taken, high: Taken, limits: Limits) -> Check:
     """Check the pixels at count 0: noise cut off there biases the mean of a dim image."""
     parts = {one.shot.role: _zero(one) for one in (low, high)}
     role = max(parts, key=lambda r: parts[r])
@@ -53,6 +53,6 @@ def _saturated(taken: Taken, camera: PairCamera) -> float:
 
 
 def _zero(taken: Taken) -> float:
-    """Return the fraction of pixels at 0 in a frame: of an average, that in any frame shared out."""
+    """Return the fraction of pixels at 0 in one frame (of an average: in any, shared out)."""
     at_zero = int(taken.image.size - np.count_nonzero(taken.image))
     return max(at_zero / taken.image.size, taken.zero_fraction / taken.shot.frames)

@@ -29,7 +29,7 @@ livedenoise data set: the same fields of a fixed specimen, at low and at high ex
 {FIELDS_FOLDER}/         accepted pairs: one OME-TIFF for each field, images named in it
 {REJECTED_FOLDER}/       what was rejected; the reasons stand in the manifest
 {DARK_FOLDER}/           mean (page 1) and variance (page 2) of dark frames
-{REPORT_FOLDER}/         figures, where a report was made
+report.html       and {REPORT_FOLDER}/: what came of it, where a report was made
 Single frames are the camera's counts, unchanged; averages are their mean in float32.
 Check that everything is intact:   livedenoise dataset FOLDER --verify
 Make low/ and GT/ folders of TIFF: livedenoise export-pairs FOLDER --out PAIRS

@@ -19,8 +19,8 @@ from livedenoise.collect.forecast import Forecast, make_forecast
 from livedenoise.collect.manifest import read_header, read_records
 from livedenoise.collect.plan import Plan, load_plan, make_program
 from livedenoise.collect.program import Program
-from livedenoise.collect.records import MANIFEST_NAME
-from livedenoise.core.config import load_config
+from livedenoise.collect.records import MANIFEST_NAME, DatasetHeader
+from livedenoise.core.config import CameraConfig, load_config
 from livedenoise.core.errors import ConfigError
 from livedenoise.core.microscope import Microscope
 from livedenoise.microscope.choose import open_microscope_for
@@ -45,7 +45,19 @@ def run_dry(config_path: Path, plan_path: Path, out: Path, *, resume: bool = Fal
     CameraError
         If the microscope cannot be opened.
     """
-    config, plan = load_config(config_path), load_plan(plan_path)
+    camera, plan = one_camera(config_path), load_plan(plan_path)
+    return forecast_at(open_microscope_for(camera), plan, out, resume=resume)
+
+
+def one_camera(config_path: Path) -> CameraConfig:
+    """Return the camera of a rig that a collection can drive.
+
+    Raises
+    ------
+    ConfigError
+        If the configuration is wrong, or has several.
+    """
+    config = load_config(config_path)
     if len(config.camera) > 1:
         names = ", ".join(camera.name for camera in config.camera)
         raise ConfigError(
@@ -53,18 +65,39 @@ def run_dry(config_path: Path, plan_path: Path, out: Path, *, resume: bool = Fal
             f"{names}",
             "leave one [[camera]] in a copy of the configuration",
         )
-    return forecast_at(open_microscope_for(config.camera[0]), plan, out, resume=resume)
+    return config.camera[0]
 
 
 def forecast_at(scope: Microscope, plan: Plan, out: Path, *, resume: bool = False) -> Forecast:
-    """Open a microscope, make the program, close it again; only it and the disk are asked."""
+    """Open a microscope, make the program, close it again; only it and the disk are asked.
+
+    Raises
+    ------
+    LiveDenoiseError
+        As ``run_dry`` says.
+    """
+    begun = _begun(plan, out) if resume else None
     with closing(scope):
         info = scope.open()
-        start = scope.position()
+        start = scope.position() if begun is None else begun.start
     program = make_program(plan, info, start)
-    if resume:
+    if begun is not None:
         program = _left(program, out)
     return make_forecast(program, info, _free_bytes(out))
+
+
+def _begun(plan: Plan, out: Path) -> DatasetHeader | None:
+    """Return the header of the data set that is to be gone on with, None when there is none."""
+    if not (out / MANIFEST_NAME).is_file():
+        return None
+    header = read_header(out)
+    if header.plan_hash != plan.plan_hash:
+        raise ConfigError(
+            f"{out}: made with another plan, {header.plan_name} ({header.plan_hash}), than "
+            f"{plan.name} ({plan.plan_hash})",
+            "resume with the plan it was begun with, or take another folder",
+        )
+    return header
 
 
 def _free_bytes(out: Path) -> int:
@@ -76,16 +109,7 @@ def _free_bytes(out: Path) -> int:
 
 
 def _left(program: Program, out: Path) -> Program:
-    """Return the program with the fields that a data set lacks; all of them when there is none."""
-    if not (out / MANIFEST_NAME).is_file():
-        return program
-    header = read_header(out)
-    if header.plan_hash != program.plan_hash:
-        raise ConfigError(
-            f"{out}: made with another plan, {header.plan_name} ({header.plan_hash}), than "
-            f"{program.name} ({program.plan_hash})",
-            "resume with the plan it was begun with, or take another folder",
-        )
+    """Return the program with the fields that a data set lacks, and without its dark frames."""
     settled = {one.field for one in read_records(out) if one.status != "retry"}
     kept = [number for number in range(len(program.fields)) if number not in settled]
     note = f"{len(settled)} of {len(program.fields)} fields are in the data set: these are left"

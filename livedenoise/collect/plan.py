@@ -24,8 +24,9 @@ from livedenoise.collect.plan_meaning import plan_hash
 from livedenoise.collect.plan_model import PlanConfig
 from livedenoise.collect.plan_sequence import SequenceError, make_sequence
 from livedenoise.collect.plan_shots import Problem, light_control, make_shots
-from livedenoise.collect.plan_sites import Places, field_of_view_um, find_places
+from livedenoise.collect.plan_sites import Places, find_places
 from livedenoise.collect.plan_split import split_fields
+from livedenoise.collect.plan_view import field_of_view_um
 from livedenoise.collect.positions import ListedPosition, read_positions
 from livedenoise.collect.program import DarkShots, Program
 from livedenoise.collect.records import Split

@@ -152,7 +152,7 @@ class PlanConfig(Strict):
     )
     positions_use_z: bool = Field(default=True, description="no: leave the focus where it is")
     repeats: int = Field(default=1, ge=1, le=1000, description="of the sequence at every site")
-    order: Order = Field(default="low-first", description="see below")
+    order: Order = Field(default="low-first", description="of low and high images, see above")
     settle_ms: NotNegative = Field(default=0.0, description="wait after a move")
     discard: int = Field(
         default=0, ge=0, le=100, description="frames thrown away after a change; they count as dose"

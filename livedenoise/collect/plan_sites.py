@@ -10,17 +10,21 @@ stored, and gets the same sites.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 import msgspec
 import useq
 
 from livedenoise.collect.plan_sequence import warnings_as_lines
+from livedenoise.collect.plan_view import (
+    UNKNOWN_VIEW,
+    field_of_view_um,
+    with_views,
+    without_view,
+)
 from livedenoise.collect.shots import Site
 from livedenoise.core.config_problems import problem_line
 from livedenoise.core.microscope import Capability, MicroscopeInfo, Position
 
-_GRIDS = (useq.GridRowsColumns, useq.GridFromEdges, useq.GridWidthHeight, useq.GridFromPolygon)
 _FIELD_AXES = ("p", "g")
 _SITE_AXES = ("c", "z")
 
@@ -35,14 +39,6 @@ class Places(msgspec.Struct, frozen=True, kw_only=True):
     fields: tuple[tuple[Site, ...], ...] = ()
     homes_z_um: tuple[float | None, ...] = ()
     problems: tuple[str, ...] = ()
-
-
-def field_of_view_um(info: MicroscopeInfo) -> tuple[float, float] | None:
-    """Return (width, height) of a frame in the sample; None when the pixel size is unknown."""
-    if info.pixel_size_um <= 0:
-        return None
-    rows, columns = info.shape
-    return columns * info.pixel_size_um, rows * info.pixel_size_um
 
 
 def find_places(
@@ -68,13 +64,13 @@ def find_places(
     """
     lines = [problem_line(name, ["sequence", *keys], text) for keys, text in _order(sequence)]
     view = field_of_view_um(info)
-    needed = list(_without_view(sequence, []))
+    needed = list(without_view(sequence, []))
     if needed and view is None:
-        lines += [problem_line(name, ["sequence", *keys], _VIEW_TEXT) for keys in needed]
+        lines += [problem_line(name, ["sequence", *keys], UNKNOWN_VIEW) for keys in needed]
     if lines:
         return Places(problems=tuple(lines))
     with warnings_as_lines(name, lines):
-        events = list(_placed(_prepared(sequence, view), start, info))
+        events = list(_placed(with_views(sequence, view), start, info))
     if lines:
         return Places(problems=tuple(lines))
     places = _gathered(events)
@@ -82,12 +78,6 @@ def find_places(
     if not places.fields:
         lines.append(problem_line(name, ["sequence"], "no field at all"))
     return Places(problems=tuple(lines)) if lines else places
-
-
-_VIEW_TEXT = (
-    "the size of a field is unknown: set fov_width and fov_height (micrometres) here, or "
-    "pixel_size_um under [camera.microscope] in the camera's configuration"
-)
 
 
 def _order(sequence: useq.MDASequence) -> Iterator[tuple[list[object], str]]:
@@ -106,63 +96,6 @@ def _order(sequence: useq.MDASequence) -> Iterator[tuple[list[object], str]]:
     for number, channel in enumerate(sequence.channels):
         if channel.z_offset and sequence.z_plan is None:
             yield ["channels", number, "z_offset"], "needs a z_plan: { relative = [0.0] } will do"
-
-
-def _without_view(sequence: useq.MDASequence, keys: list[object]) -> Iterator[list[object]]:
-    """Yield the keys of the grids that need the size of a field and do not have it."""
-    positions = sequence.stage_positions
-    if isinstance(positions, useq.WellPlatePlan):
-        if _lacks_view(positions.well_points_plan):
-            yield [*keys, "stage_positions", "well_points_plan"]
-    else:
-        for number, position in enumerate(positions):
-            if position.sequence is not None:
-                yield from _without_view(
-                    position.sequence, [*keys, "stage_positions", number, "sequence"]
-                )
-    if _lacks_view(sequence.grid_plan):
-        yield [*keys, "grid_plan"]
-
-
-def _lacks_view(grid: object) -> bool:
-    needs = isinstance(grid, _GRIDS) or (
-        isinstance(grid, useq.RandomPoints) and not grid.allow_overlap
-    )
-    return needs and None in (getattr(grid, "fov_width", 0), getattr(grid, "fov_height", 0))
-
-
-def _prepared(sequence: useq.MDASequence, view: tuple[float, float] | None) -> useq.MDASequence:
-    """Return a copy whose grids know the size of a field; what a plan gives stays.
-
-    Autofocus plans are made anew: they remember the last event they were asked about, and a second
-    walk over the same plan would begin without focusing.
-    """
-    changed: dict[str, Any] = {}
-    if sequence.autofocus_plan is not None:
-        fresh = useq.AxesBasedAF.model_validate(sequence.autofocus_plan.model_dump())
-        changed["autofocus_plan"] = fresh
-    if sequence.grid_plan is not None:
-        changed["grid_plan"] = _with_view(sequence.grid_plan, view)
-    positions = sequence.stage_positions
-    if isinstance(positions, useq.WellPlatePlan):
-        points = _with_view(positions.well_points_plan, view)
-        changed["stage_positions"] = positions.model_copy(update={"well_points_plan": points})
-    else:
-        changed["stage_positions"] = tuple(
-            one
-            if one.sequence is None
-            else one.model_copy(update={"sequence": _prepared(one.sequence, view)})
-            for one in positions
-        )
-    return sequence.replace(**changed)
-
-
-def _with_view(grid: Any, view: tuple[float, float] | None) -> Any:  # noqa: ANN401  (a union)
-    if view is None:
-        return grid
-    given = (grid.fov_width, grid.fov_height)
-    width, height = (own or known for own, known in zip(given, view, strict=True))
-    return grid.model_copy(update={"fov_width": width, "fov_height": height})
 
 
 class _Event(msgspec.Struct, frozen=True, kw_only=True):
@@ -196,7 +129,8 @@ def _started(sequence: useq.MDASequence, start: Position, info: MicroscopeInfo) 
     """Return the sequence with a position everywhere: relative plans lie around the start."""
     positions = sequence.stage_positions
     if isinstance(positions, useq.WellPlatePlan):
-        positions = tuple(positions)
+        # A plate lies in the plane: the z of 0 that useq gives its points is not meant.
+        positions = tuple(one.model_copy(update={"z": None}) for one in positions)
     listed = tuple(positions) or (useq.Position(),)
     given = bool(positions)
     filled = [_filled(one, sequence, start, info, given=given) for one in listed]

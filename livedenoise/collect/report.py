@@ -28,6 +28,16 @@ from livedenoise.report.page import Page, Section, Table, Verdict
 from livedenoise.report.provenance import provenance_rows
 
 REPORT_NAME = "report.html"
+_ABOUT_PAIRS = (
+    "Low exposure left, high exposure right, the middle of each field, each with its own contrast. "
+    "Fields are picked evenly over the collection."
+)
+_ABOUT_LADDER = (
+    "PSNR of the low frame, scaled to the high one and aligned with it, against the high frame. A "
+    "model that does not beat this is worth nothing; noise left in the high frame bounds it from "
+    "above."
+)
+
 MOST_SHOWN = 24
 MOST_ROWS = 200
 
@@ -149,12 +159,7 @@ def _sections(dataset: Dataset, numbers: CollectNumbers, limits: Limits) -> Iter
     if shown:
         yield Section(
             heading="Pairs",
-            text=(
-                (
-                    "Low exposure left, high exposure right, the middle of each field, each with its "
-                    "own contrast. Fields are picked evenly over the collection."
-                ),
-            ),
+            text=(_ABOUT_PAIRS,),
             figures=(sheet("pairs", shown, "Accepted pairs."),),
         )
     yield Section(
@@ -195,13 +200,7 @@ def _ladder_section(numbers: CollectNumbers) -> Section:
     )
     return Section(
         heading="What the low exposure reaches by itself",
-        text=(
-            (
-                "PSNR of the low frame, scaled to the high one and aligned with it, against the high "
-                "frame. A model that does not beat this is worth nothing; noise left in the high frame "
-                "bounds it from above."
-            ),
-        ),
+        text=(_ABOUT_LADDER,),
         tables=(Table(columns=columns, rows=rows),),
         figures=(ladder_plot(numbers), signal_plot(numbers)),
     )

@@ -91,6 +91,8 @@ def ladder_plot(numbers: CollectNumbers) -> Picture:
         spread = [rung.psnr_sd_db for rung in numbers.rungs]
         axes.errorbar(x, y, yerr=spread, fmt="o-", color=fig.BLUE, capsize=3)
         axes.set_xscale("log")
+        axes.set_xticks(x, [f"{value:g}" for value in x])
+        axes.set_xticks([], minor=True)
         fig.label(axes, x="exposure x light of the low frame [ms]", y="PSNR of low vs high [dB]")
 
     return fig.picture(

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 
+from livedenoise.collect.dry_run import one_camera
 from livedenoise.collect.manifest import read_records
 from livedenoise.collect.plan import Plan, load_plan
 from livedenoise.collect.program import Program
@@ -18,7 +19,7 @@ from livedenoise.collect.records import MANIFEST_NAME
 from livedenoise.collect.run import OnPair, Tally
 from livedenoise.collect.work import Work
 from livedenoise.core.clock import Clock, MonotonicClock
-from livedenoise.core.config import CameraConfig, load_config
+from livedenoise.core.config import CameraConfig
 from livedenoise.core.errors import (
     CameraError,
     CollectError,
@@ -85,7 +86,7 @@ def run_collect(
     CameraError, RecordError
         If the microscope cannot be opened, or the data set not begun.
     """
-    camera, plan = _one_camera(config_path), load_plan(plan_path)
+    camera, plan = one_camera(config_path), load_plan(plan_path)
     if not resume and (out / MANIFEST_NAME).exists():
         raise ConfigError(
             f"{out}: holds a data set already", "go on with --resume, or choose another --out"
@@ -113,6 +114,7 @@ def collect_at(
     on_pair: OnPair | None,
     stop: threading.Event,
     clock: Clock,
+    with_report: bool = True,
 ) -> CollectSummary:
     """Collect pairs at a microscope, which is opened and closed; goes on where ``out`` has some.
 
@@ -135,7 +137,7 @@ def collect_at(
             work.collection(on_progress, on_pair, stop).run(work.left, tally)
         except (CameraError, CollectError, RecordError) as problem:
             error = problem
-    report, errors = _report(out, work.program, plan, on_progress)
+    report, errors = _report(out, work.program, plan, on_progress) if with_report else ("", [])
     errors = [str(error), *errors] if error is not None else errors
     total = len(work.program.fields)
     return CollectSummary(
@@ -152,18 +154,6 @@ def collect_at(
         errors=errors,
         notes=[*work.notes, *work.program.notes],
     )
-
-
-def _one_camera(config_path: Path) -> CameraConfig:
-    config = load_config(config_path)
-    if len(config.camera) > 1:
-        names = ", ".join(camera.name for camera in config.camera)
-        raise ConfigError(
-            f"{config_path}:camera: a collection drives one camera, not {len(config.camera)}: "
-            f"{names}",
-            "leave one [[camera]] in a copy of the configuration",
-        )
-    return config.camera[0]
 
 
 def _tell(on_progress: OnProgress, work: Work, tally: Tally) -> None:

@@ -111,9 +111,14 @@ def block_sums(image: FloatImage, size: int) -> FloatImage:
         return image
     rows, columns = image.shape[0] // size, image.shape[1] // size
     whole = image[: rows * size, : columns * size]
-    # Rows first: whole lines are added, which is several times faster than short runs.
-    in_rows = whole.reshape(rows, size, columns * size).sum(axis=1)
-    return np.asarray(in_rows.reshape(rows, columns, size).sum(axis=2))
+    # Shifted views, rows first: several times faster than a sum over short axes.
+    in_rows = whole[0::size] + whole[1::size]
+    for k in range(2, size):
+        in_rows += whole[k::size]
+    sums = in_rows[:, 0::size] + in_rows[:, 1::size]
+    for k in range(2, size):
+        sums += in_rows[:, k::size]
+    return sums
 
 
 def ring_means(values: FloatImage, grid: FrequencyGrid) -> Doubles:
@@ -131,8 +136,8 @@ def spread_rings(values: Doubles, grid: FrequencyGrid) -> FloatImage:
 @lru_cache(maxsize=8)
 def frequency_grid(rows: int, columns: int) -> FrequencyGrid:
     """Return the frequencies and rings of images of one size (kept: a run has few sizes)."""
-    ky = 2.0 * np.pi * np.fft.fftfreq(rows)
-    kx = 2.0 * np.pi * np.fft.rfftfreq(columns)
+    ky = (2.0 * np.pi * np.fft.fftfreq(rows)).astype(np.float64)
+    kx = (2.0 * np.pi * np.fft.rfftfreq(columns)).astype(np.float64)
     k = np.hypot(ky[:, None], kx[None, :])
     lowest = 2.0 * np.pi * _LOWEST_CYCLES / min(rows, columns)
     width = (np.pi - lowest) / N_RINGS
@@ -142,7 +147,7 @@ def frequency_grid(rows: int, columns: int) -> FrequencyGrid:
         ky=ky,
         kx=kx,
         ring=ring.ravel(),
-        k=lowest + width * (np.arange(N_RINGS) + 0.5),
+        k=np.asarray(lowest + width * (np.arange(N_RINGS) + 0.5), np.float64),
         count=np.bincount(ring.ravel(), minlength=N_RINGS + 1)[:N_RINGS].astype(np.float64),
         window_y=np.hanning(rows).astype(np.float32),
         window_x=np.hanning(columns).astype(np.float32),

@@ -108,7 +108,7 @@ def _one_series(
     kept = n_pixels >= BLOCK_PX
     safe = np.maximum(n_pixels, 1.0)
 
-    def average(image: npt.NDArray[np.generic]) -> FloatArray:
+    def average(image: npt.NDArray[np.float32] | npt.NDArray[np.uint32]) -> FloatArray:
         return np.asarray((block_sums(image * weight) / safe)[kept], dtype=np.float64)
 
     raw_mean, raw_variance = average(series.mean_adu), average(series.variance_adu2)

@@ -11,33 +11,41 @@ import numpy.typing as npt
 DoubleMap = npt.NDArray[np.float64]
 
 SIGNIFICANT_ERRORS = 5.0
-MOST_PIXELS = 1 << 16
+MOST_PIXELS = 1 << 15
 TRIM = 0.001
 
 
-def remove_flicker(difference: DoubleMap, image: DoubleMap | None) -> DoubleMap:
-    """Return a frame difference without what a common change of the light put into it.
+class LightChange:
+    """What a common change of the light put into the difference of two frames.
 
     Parameters
     ----------
     difference : ndarray (Y, X)
         Frame less the frame before it, counts.
-    image : ndarray (Y, X), optional
-        Mean of other frames of the scene; without it only the mean difference is taken off.
 
     Notes
     -----
-    Ordinary least squares on at most about 65,000 pixels. The image is clipped at its outermost
+    Ordinary least squares on at most about 33,000 pixels. The image is clipped at its outermost
     0.1 % for the fit: a hot pixel in a dark series would otherwise have all the leverage and its
     own noise be taken for flicker. The slope is used only beyond five standard errors.
     """
-    stride = max(1, difference.size // MOST_PIXELS)
-    sample = difference.ravel()[::stride]
-    if image is not None:
-        slope, centre = _significant_slope(sample, image.ravel()[::stride])
-        if slope:
-            return difference - float(sample.mean()) - slope * (image - centre)
-    return difference - float(sample.mean())
+
+    def __init__(self, difference: DoubleMap) -> None:
+        self.stride = max(1, difference.size // MOST_PIXELS)
+        self.slope = 0.0
+        self._sample = difference.ravel()[:: self.stride].copy()
+        self._mean = float(self._sample.mean())
+        self._centre = 0.0
+
+    def compare(self, image: DoubleMap) -> None:
+        """Fit the difference to an image of the scene, every ``stride``-th pixel of it."""
+        self.slope, self._centre = _significant_slope(self._sample, image)
+
+    def remove(self, difference: DoubleMap, image: DoubleMap | None) -> None:
+        """Take the change out of (a part of) the difference, in place."""
+        difference -= self._mean
+        if self.slope and image is not None:
+            difference -= self.slope * (image - self._centre)
 
 
 def _significant_slope(sample: DoubleMap, image: DoubleMap) -> tuple[float, float]:
@@ -46,14 +54,19 @@ def _significant_slope(sample: DoubleMap, image: DoubleMap) -> tuple[float, floa
     clipped = np.clip(image, low, high)
     centre = float(clipped.mean())
     x = clipped - centre
-    power = float(x @ x)
+    power = _dot(x, x)
     if power <= 0 or x.size < 3:
         return 0.0, centre
     y = sample - sample.mean()
-    slope = float(x @ y) / power
+    slope = _dot(x, y) / power
     rest = y - slope * x
-    error = float(np.sqrt(rest @ rest / ((x.size - 2) * power)))
+    error = float(np.sqrt(_dot(rest, rest) / ((x.size - 2) * power)))
     return (slope if abs(slope) > SIGNIFICANT_ERRORS * error else 0.0), centre
+
+
+def _dot(a: DoubleMap, b: DoubleMap) -> float:
+    # Not ``a @ b``: waking the threads of the linear algebra library costs more than the sum.
+    return float(np.einsum("i,i->", a, b))
 
 
 class FrameMeans:

@@ -24,16 +24,21 @@ Example
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from livedenoise.core.frame import max_count
-from livedenoise.imaging.ptc_drift import FrameMeans, remove_flicker
+from livedenoise.imaging.ptc_drift import FrameMeans, LightChange
 
 FloatMap = npt.NDArray[np.float32]
 DoubleMap = npt.NDArray[np.float64]
 CountMap = npt.NDArray[np.uint32]
+
+BLOCK_PIXELS = 1 << 15
+MIDDLE_PX = 512
 
 
 class PixelSummary(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,7 +60,8 @@ class PixelSummary(msgspec.Struct, frozen=True, kw_only=True):
     excess_kurtosis : ndarray of float32 or None
         Fourth standardised moment less 3; 0 for pixels without any noise. None if not kept.
     saturated, at_zero : ndarray of uint32
-        How many frames stood at the highest count, and at zero.
+        How many frames stood at the highest count, and at zero (whole numbers only: averages and
+        background-subtracted data may lie on either side of zero).
     frame_mean_error_adu : float
         Standard error of the mean over pixels and frames, from the frame means.
     drift_adu : float
@@ -144,8 +150,9 @@ class PixelMoments:
         total = float(counts.mean())
         if not np.isfinite(total):
             raise ValueError("a frame holds counts that are not finite")
-        self._saturated += frame >= max_count(self.bit_depth)
-        self._at_zero += frame <= 0
+        self._saturated += counts >= max_count(self.bit_depth)
+        if frame.dtype.kind != "f":
+            self._at_zero += counts <= 0
         if self._last is not None:
             self._add_difference(counts, self._last)
         self._means.add(total)
@@ -154,25 +161,45 @@ class PixelMoments:
 
     def _add_difference(self, counts: DoubleMap, last: DoubleMap) -> None:
         n = self.n_frames
-        before = (n * self._mean - last) / (n - 1) if n > 1 else None
-        difference = remove_flicker(counts - last, before)
-        self._difference_power += difference * difference
+        difference = counts - last
+        light = LightChange(difference)
+        if n > 1:
+            stride = light.stride
+            before = n * self._mean.ravel()[::stride] - last.ravel()[::stride]
+            light.compare(before / (n - 1))
+        for rows in self._row_blocks():
+            part = difference[rows]
+            image = (n * self._mean[rows] - last[rows]) / (n - 1) if light.slope else None
+            light.remove(part, image)
+            self._difference_power[rows] += part * part
         self._n_differences += 1
-        self._neighbours += _neighbour_products(difference)
+        self._neighbours += _neighbour_products(_middle(difference))
 
     def _add_moments(self, counts: DoubleMap) -> None:
         self.n_frames += 1
-        n = self.n_frames
-        delta = counts - self._mean
-        step = delta / n
-        term = delta * step * (n - 1)
+        for rows in self._row_blocks():
+            self._add_rows(rows, counts[rows])
+
+    def _add_rows(self, rows: slice, counts: DoubleMap) -> None:
+        n, m2 = self.n_frames, self._m2[rows]
+        step = counts - self._mean[rows]
+        term = step * step
+        step /= n
+        term *= (n - 1) / n
         if self._higher is not None:
-            m3, m4 = self._higher
-            m4 += term * step * step * (n * n - 3 * n + 3)
-            m4 += 6.0 * step * step * self._m2 - 4.0 * step * m3
-            m3 += term * step * (n - 2) - 3.0 * step * self._m2
-        self._m2 += term
-        self._mean += step
+            m3, m4 = self._higher[0][rows], self._higher[1][rows]
+            square = step * step
+            m4 += term * square * (n * n - 3 * n + 3)
+            m4 += 6.0 * square * m2 - 4.0 * step * m3
+            m3 += term * step * (n - 2) - 3.0 * step * m2
+        m2 += term
+        self._mean[rows] += step
+
+    def _row_blocks(self) -> Iterator[slice]:
+        """Yield parts of the frame whose intermediate arrays stay in the processor's cache."""
+        rows = max(1, BLOCK_PIXELS // max(self.shape[1], 1))
+        for start in range(0, self.shape[0], rows):
+            yield slice(start, start + rows)
 
     def merge(self, other: PixelMoments) -> None:
         """Add the frames of another series of the same scene; no difference spans the seam.
@@ -243,7 +270,7 @@ class PixelMoments:
             lag1_x=lags[0],
             lag1_y=lags[1],
             lag1_diagonal=lags[2],
-            lag1_error=float(1.0 / np.sqrt(self._mean.size * max(2.0 * pairs / 3.0, 1.0))),
+            lag1_error=float(1.0 / np.sqrt(_middle(self._mean).size * max(2.0 * pairs / 3.0, 1.0))),
         )
 
     def _excess_kurtosis(self) -> FloatMap | None:
@@ -255,12 +282,25 @@ class PixelMoments:
         return np.where(noisy, excess, 0.0).astype(np.float32)
 
 
+def _middle(image: DoubleMap) -> DoubleMap:
+    """Return the middle of a large image: enough for a correlation."""
+    top, left = ((side - min(side, MIDDLE_PX)) // 2 for side in image.shape)
+    return image[top : top + MIDDLE_PX, left : left + MIDDLE_PX]
+
+
 def _neighbour_products(difference: DoubleMap) -> DoubleMap:
     """Return mean products of a difference with itself and with its neighbours."""
-    along_x = difference[:, 1:] * difference[:, :-1]
-    along_y = difference[1:] * difference[:-1]
-    falling = difference[1:, 1:] * difference[:-1, :-1]
-    rising = difference[1:, :-1] * difference[:-1, 1:]
-    diagonal = np.concatenate([falling, rising])
-    products = (difference * difference, along_x, along_y, diagonal)
-    return np.array([p.mean() if p.size else 0.0 for p in products])
+    right, below = difference[:, 1:], difference[1:]
+    pairs = (
+        [(difference, difference)],
+        [(right, difference[:, :-1])],
+        [(below, difference[:-1])],
+        [(below[:, 1:], difference[:-1, :-1]), (below[:, :-1], difference[:-1, 1:])],
+    )
+    return np.array([_mean_product(lag) for lag in pairs])
+
+
+def _mean_product(pairs: list[tuple[DoubleMap, DoubleMap]]) -> float:
+    count = sum(a.size for a, _ in pairs)
+    total = sum(float(np.einsum("ij,ij->", a, b)) for a, b in pairs)
+    return total / count if count else 0.0

@@ -43,6 +43,10 @@ LEAST_PEAK = 6.5
 _LARGEST_COHERENCE2 = 0.98
 """Windows and interpolation, not noise, limit what very clean pairs tell."""
 
+_NEAR_STEPS = 3
+_NEARER_BY = 4.0
+"""Standard deviations by which a far peak must stand above one within 6 px of no shift."""
+
 _FLOOR_PX = 0.01
 """Standard error granted always: interpolation, distortion, windows."""
 
@@ -50,6 +54,7 @@ _FAST_SIDE_PX = 32
 _LARGEST_REST_PX = 2.0
 _NEWTON_STEPS = 4
 _SUPPORT_RINGS = 2.0
+_STRIP_PX = 1 << 17
 _TAPS = np.arange(-2, 4)
 """Six samples around the place wanted: Lagrange interpolation of fifth degree."""
 
@@ -156,6 +161,8 @@ def shift_of_spectra(spectra: PairSpectra) -> Shift:
     weight = spread_rings(_likelihood_weights(spectra, cross), spectra.grid)
     shift = _refine(weight * spectra.cross, spectra, shift)
     aligned = _aligned(spectra, shift)
+    if _significance(aligned, weight) < LEAST_PEAK:
+        return _nothing(peak)
     error = _standard_error(aligned, weight, spectra)
     scale = spectra.binning
     return Shift(
@@ -206,11 +213,30 @@ def _search(weighted: Spectrum, spectra: PairSpectra) -> tuple[Doubles, float]:
     y, x = rows // 4, columns // 4
     half = np.concatenate((weighted[:y], weighted[-y:]))[:, : x + 1]
     correlation = fft.irfft2(half, s=(2 * y, 2 * x))
-    place = np.unravel_index(int(np.argmax(correlation)), correlation.shape)
     spread = float(correlation.std())
-    peak = float(correlation[place]) / spread if spread > 0 else 0.0
-    steps = [(p + n // 2) % n - n // 2 for p, n in zip(place, correlation.shape, strict=True)]
-    return np.array([steps[0] * rows / (2 * y), steps[1] * columns / (2 * x)]), peak
+    if spread == 0:
+        return np.zeros(2), 0.0
+    step, value = _likely_peak(np.asarray(correlation), _NEARER_BY * spread)
+    return np.array([step[0] * rows / (2 * y), step[1] * columns / (2 * x)]), value / spread
+
+
+def _likely_peak(correlation: FloatImage, margin: float) -> tuple[tuple[int, int], float]:
+    """Return the steps to the highest value; one near 0 wins unless it is lower by ``margin``.
+
+    Fields with next to no structure have many maxima of about one height.
+    """
+    rows, columns = correlation.shape
+    reach = _NEAR_STEPS
+    near = np.take(np.take(correlation, range(-reach, reach + 1), 0), range(-reach, reach + 1), 1)
+    y, x = np.unravel_index(int(np.argmax(near)), near.shape)
+    far_y, far_x = np.unravel_index(int(np.argmax(correlation)), correlation.shape)
+    if correlation[far_y, far_x] - near[y, x] < margin:
+        return (int(y) - reach, int(x) - reach), float(near[y, x])
+    wrapped = (
+        (far_y + rows // 2) % rows - rows // 2,
+        (far_x + columns // 2) % columns - columns // 2,
+    )
+    return (int(wrapped[0]), int(wrapped[1])), float(correlation[far_y, far_x])
 
 
 def _moments(weighted: Spectrum, spectra: PairSpectra, shift: Doubles) -> npt.NDArray[np.complex64]:
@@ -254,6 +280,13 @@ def _aligned(spectra: PairSpectra, shift: Doubles) -> Spectrum:
 
 def _aligned_rings(spectra: PairSpectra, shift: Doubles) -> Doubles:
     return ring_means(_aligned(spectra, shift).real, spectra.grid)
+
+
+def _significance(aligned: Spectrum, weight: FloatImage) -> float:
+    """Return the weighted sum of the real part over the noise that the imaginary part shows."""
+    noise = HANN_VARIANCE_FACTOR * float(np.square(weight * aligned.imag).sum(dtype=np.float64))
+    signal = float((weight * aligned.real).sum(dtype=np.float64))
+    return signal / float(np.sqrt(noise)) if noise > 0 else float("inf") if signal > 0 else 0.0
 
 
 def _standard_error(aligned: Spectrum, weight: FloatImage, spectra: PairSpectra) -> float:
@@ -319,7 +352,7 @@ def _inside(length: int, shift: float, margin_px: int) -> slice:
 
 def interpolate(
     image: FloatImage, shift_px: tuple[float, float]
-) -> tuple[FloatImage, tuple[slice, slice], float]:
+) -> tuple[FloatImage, tuple[slice, slice]]:
     """Return ``image[y + dy, x + dx]`` for the pixels that have six neighbours each way, fast.
 
     Lagrange interpolation of fifth degree (Schaum, "Theory and design of local interpolators",
@@ -331,43 +364,55 @@ def interpolate(
         float32: the part ``region`` of the moved image.
     region : tuple of slice
         (Y, X) in the unmoved image.
-    noise_factor : float
-        Variance of white noise after interpolation over before.
+
+    Raises
+    ------
+    ValueError
+        If nothing is left of the image.
     """
-    values, factor, region = image, 1.0, []
-    for axis, shift in enumerate(shift_px):
-        values, where, share = _interpolate_axis(values, axis, shift)
-        region.append(where)
-        factor *= share
-    return values, (region[0], region[1]), factor
+    y, x = (_axis_taps(n, d) for n, d in zip(image.shape, shift_px, strict=True))
+    values = np.empty((y.last - y.first, x.last - x.first), np.float32)
+    # In strips that stay in the processor's cache.
+    strip = max(1, _STRIP_PX // image.shape[1])
+    for start in range(0, values.shape[0], strip):
+        stop = min(start + strip, values.shape[0])
+        rows = _weighted([(image[y.first + o + start : y.first + o + stop], t) for o, t in y.taps])
+        columns = [(rows[:, x.first + o : x.last + o], t) for o, t in x.taps]
+        values[start:stop] = _weighted(columns)
+    return values, (slice(y.first, y.last), slice(x.first, x.last))
 
 
-def _interpolate_axis(
-    image: FloatImage, axis: int, shift: float
-) -> tuple[FloatImage, slice, float]:
+@dataclass(frozen=True)
+class _AxisTaps:
+    """Neighbours and their weights along one axis, and the pixels that have them all."""
+
+    taps: tuple[tuple[int, float], ...]
+    first: int
+    last: int
+
+
+def _axis_taps(length: int, shift: float) -> _AxisTaps:
     whole = int(np.floor(shift))
-    fraction = shift - whole
-    taps = _lagrange(fraction)
-    used = [(int(o) + whole, float(t)) for o, t in zip(_TAPS, taps, strict=True) if t]
-    first = max(0, -min(o for o, _ in used))
-    last = image.shape[axis] - max(0, *(o for o, _ in used))
+    weights = _lagrange(shift - whole)
+    taps = tuple((int(o) + whole, float(w)) for o, w in zip(_TAPS, weights, strict=True) if w)
+    first = max(0, *(-o for o, _ in taps), 0)
+    last = length - max(0, *(o for o, _ in taps), 0)
     if last <= first:
-        raise ValueError(f"a shift of {shift:g} px leaves nothing of {image.shape[axis]} px")
-    parts = [(_window(image, axis, first + o, last + o), np.float32(t)) for o, t in used]
-    total = parts[0][0] * parts[0][1]
-    for part, tap in parts[1:]:
-        total += part * tap
-    return total, slice(first, last), float(np.square(taps).sum())
+        raise ValueError(f"a shift of {shift:g} px leaves nothing of {length} px")
+    return _AxisTaps(taps, first, last)
 
 
-def _window(image: FloatImage, axis: int, first: int, last: int) -> FloatImage:
-    return image[first:last] if axis == 0 else image[:, first:last]
+def _weighted(parts: list[tuple[FloatImage, float]]) -> FloatImage:
+    total = parts[0][0] * np.float32(parts[0][1])
+    for part, weight in parts[1:]:
+        total += part * np.float32(weight)
+    return total
 
 
 def _lagrange(fraction: float) -> Doubles:
     if fraction == 0.0:
         return (_TAPS == 0).astype(np.float64)
-    taps = np.ones(_TAPS.size)
+    taps: Doubles = np.ones(_TAPS.size)
     for i, at in enumerate(_TAPS):
         for other in _TAPS[at != _TAPS]:
             taps[i] *= (fraction - other) / (at - other)

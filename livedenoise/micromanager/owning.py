@@ -107,10 +107,18 @@ def leave(core: Core, changes: Changes, finish: Callable[[], None]) -> None:
     """
     try:
         _finish_and_restore(changes, finish)
-    except CoreGoneError:
+    except CoreGoneError as error:
         # One slow answer gave the connection up; Micro-Manager itself may be well.
-        core.reconnect()
+        _reach_again(core, error)
         _finish_and_restore(changes, finish)
+
+
+def _reach_again(core: Core, error: CoreGoneError) -> None:
+    """Reach the core once more; what was not restored is in the error when that fails."""
+    try:
+        core.reconnect()
+    except CameraError as lost:
+        raise CoreGoneError(f"{error.message} ({lost.message})", error.hint) from lost
 
 
 def _finish_and_restore(changes: Changes, finish: Callable[[], None]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from livedenoise.core.config import (
     CameraConfig,
     MicroManagerCameraConfig,
@@ -13,8 +15,15 @@ from livedenoise.core.errors import ConfigError
 from livedenoise.core.microscope import Microscope
 
 
-def open_microscope_for(camera: CameraConfig) -> Microscope:
+def open_microscope_for(camera: CameraConfig, *, journal: Path | None = None) -> Microscope:
     """Return the microscope of a camera's configuration, not yet open.
+
+    Parameters
+    ----------
+    camera : CameraConfig
+        The camera it is built around.
+    journal : Path, optional
+        File that says what is changed, for hardware that outlives this program.
 
     Raises
     ------
@@ -29,9 +38,9 @@ def open_microscope_for(camera: CameraConfig) -> Microscope:
         case MicroManagerCameraConfig(mode="tap"):
             raise _not_commanded(camera, 'mode = "tap" watches and changes nothing')
         case MicroManagerCameraConfig():
-            from livedenoise.microscope.micromanager import MicroManagerMicroscope
+            from livedenoise.microscope.micromanager import micromanager_microscope
 
-            return MicroManagerMicroscope(camera)
+            return micromanager_microscope(camera, journal=journal)
         case ReplayCameraConfig():
             raise _not_commanded(camera, "its frames come from a file")
         case NetworkCameraConfig():

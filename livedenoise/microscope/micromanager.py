@@ -101,9 +101,12 @@ class MicroManagerMicroscope:
         for one in settings:
             who = f"camera {self._config.name}"
             apply_property(rig.core, rig.changes, who, (one.device, one.property), one.value)
-        if any(one.device == "Core" for one in settings):
+        devices = {one.device for one in settings}
+        if "Core" in devices:
             rig.shutter.follow()
-        rig.exposing.forget()
+        if devices & {"Core", rig.camera}:
+            # The exposure may be one of its properties.
+            rig.exposing.forget()
 
     def read_property(self, device: str, name: str) -> str:
         """See ``Microscope.read_property``."""

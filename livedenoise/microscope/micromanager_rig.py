@@ -36,9 +36,10 @@ _EXPOSURE = "Exposure"
 
 @dataclass(frozen=True)
 class Rig:
-    """What an open microscope consists of."""
+    """What an open microscope consists of. ``camera`` is the camera device's label."""
 
     core: Core
+    camera: str
     changes: Changes
     shutter: Shutter
     stage: Stage
@@ -81,7 +82,7 @@ def set_up(core: Core, changes: Changes, config: MicroManagerCameraConfig) -> Ri
         core, changes, name=config.name, form=form, buffer_frames=buffer_frames(core, form)
     )
     info = _describe(core, config, sensor, form, _capabilities(stage, shutter, autofocus))
-    return Rig(core, changes, shutter, stage, autofocus, exposing, info)
+    return Rig(core, label, changes, shutter, stage, autofocus, exposing, info)
 
 
 def _request(config: MicroManagerCameraConfig) -> StreamRequest:

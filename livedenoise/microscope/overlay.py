@@ -1,4 +1,4 @@
-"""A simulated sensor in front of a microscope whose frames are ideal images: demos without hardware.
+"""A simulated sensor before a microscope whose frames are ideal images: demos without hardware.
 
 Knows: how a frame without noise becomes light on a sensor, that exposing takes its time. Must not
 know: which microscope is behind it, how the sensor's noise comes about (``imaging.sensor``).
@@ -10,9 +10,9 @@ its frames is taken as the light that falls on a pixel:
     photons per second = (background + flux x count / full count) x light level,
 
 nothing while the shutter is closed; that is exposed for the commanded time (mean electrons =
-quantum efficiency x photons, plus dark current), and read out with offset, gain and noise. Behind it,
-the camera exposes as shortly as it can: only the pattern comes from there. The time that was
-commanded passes all the same.
+quantum efficiency x photons, plus dark current), and read out with offset, gain and noise. The
+camera behind it exposes as shortly as it can: only the pattern comes from there. The time that
+was commanded passes all the same.
 
 Data of it is marked as simulated, and is never called real.
 """

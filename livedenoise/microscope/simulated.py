@@ -88,6 +88,8 @@ class SimulatedMicroscope:
         self._run: _Run | None = None
         self._frames = 0
         self._truth: FloatImage | None = None
+        self.late_ns = 0
+        """How much longer frames and moves took than real ones: time spent on rendering them."""
 
     def open(self) -> MicroscopeInfo:
         """Describe the microscope and look at the specimen. Shutter closed, light at 100 percent.
@@ -236,7 +238,7 @@ class SimulatedMicroscope:
         self.set_shutter(is_open=False)
         view.light.set_level(1.0, self._clock.now_ns())
         if view.stage.position != _HOME:
-            self._go(view, _HOME)
+            self._go(view, _HOME, look=False)
         self._is_open = False
 
     def truth(self) -> FloatImage:
@@ -277,11 +279,12 @@ class SimulatedMicroscope:
         try:
             for frame in range(run.n_frames):
                 self._check_run(run)
-                end_ns = start_ns + (frame + 1) * period_ns
+                began_ns, end_ns = self._clock.now_ns(), start_ns + (frame + 1) * period_ns
                 exposed_us = run.disturbance.exposure_us(frame, run.exposure_us)
                 truth = view.mean_electrons(end_ns - exposure_ns, end_ns, exposed_us)
                 view.faults.note(run.disturbance, frame, is_lit=view.light.is_open)
                 pixels = draw_frame(truth, view.maps, self._config.sensor, self._noise())
+                self._count_late(max(began_ns, end_ns))
                 self._wait(run, end_ns)
                 self._truth = truth
                 yield Exposed(
@@ -296,6 +299,9 @@ class SimulatedMicroscope:
         entropy = np.random.SeedSequence([self._config.seed % 2**64, _SEED_TAG, self._frames])
         self._frames += 1
         return np.random.Generator(np.random.SFC64(entropy))
+
+    def _count_late(self, deadline_ns: int) -> None:
+        self.late_ns += max(0, self._clock.now_ns() - deadline_ns)
 
     def _wait(self, run: _Run, deadline_ns: int) -> None:
         now_ns = self._clock.now_ns()
@@ -317,11 +323,14 @@ class SimulatedMicroscope:
         if run is not None and not run.ended:
             run.ended = reason
 
-    def _go(self, view: SimulatedView, position: Position) -> None:
+    def _go(self, view: SimulatedView, position: Position, *, look: bool = True) -> None:
         now_ns = self._clock.now_ns()
         view.let_light_fall(now_ns)
         there_ns = now_ns + view.stage.travel_ns(position)
         view.arrive(position, there_ns)
+        if look:
+            view.look(there_ns)
+        self._count_late(there_ns)
         self._clock.sleep_until_ns(there_ns)
 
     def _check_exposure(self, exposure_us: int, n_frames: int) -> None:

@@ -78,11 +78,14 @@ class SimulatedView:
         self._seen_ns = now_ns
 
     def arrive(self, position: Position, now_ns: int) -> None:
-        """See another place or focus: the stage stands there, the specimen there is rendered."""
+        """See another place or focus: the stage stands there now."""
         self._seen_ns = now_ns
         self.stage.arrive(position, now_ns)
         if position.x_um is not None or position.y_um is not None:
             self._arrive()
+
+    def look(self, now_ns: int) -> None:
+        """Render the specimen in view, so that the next exposure need not."""
         self._specimen.view(self._corner_px(now_ns), self._shape, self._blur_px(now_ns))
 
     def command(self, exposure_us: int) -> Disturbance:

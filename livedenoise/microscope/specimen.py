@@ -42,8 +42,8 @@ _MAX_TILE_PX = 1024
 _SEAM_PX = 16
 _TAPS_PX = 2
 _TRUNCATE = 4.0
-_SAME_PX = 0.002
-"""Views nearer than this to the last one are that one: shot noise hides far more."""
+_SAME_PX = 0.01
+"""Views nearer than this to the last one are that one: no registration tells them apart."""
 
 
 class Specimen:

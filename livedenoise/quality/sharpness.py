@@ -21,13 +21,17 @@ import numpy.typing as npt
 from livedenoise.imaging.cross_spectrum import HANN_VARIANCE_FACTOR, Doubles, PairSpectra
 from livedenoise.imaging.registration import Shift, tail_power
 
-_MODEL_ERROR = 0.02
+_MODEL_ERROR = 0.03
 """Relative error granted to each ring: windows, residual shift, blur that is not Gaussian."""
 
 _LEAST_RINGS = 4
 _STEPS = 12
 _SIGNAL_ERRORS = 3.0
+_LEAST_SHARE = 0.5
+"""Signal in the power of the high image; below, what is not white noise there is not scene."""
+
 _LARGEST_BLUR_PX2 = 25.0
+_WORST_CONDITION = 1e12
 
 
 @dataclass(frozen=True)
@@ -98,7 +102,7 @@ def _high_noise(spectra: PairSpectra, cross: Doubles) -> float:
 def _usable(spectra: PairSpectra, signal: Doubles) -> npt.NDArray[np.bool_]:
     count = np.maximum(spectra.grid.count, 1.0)
     spread = spectra.second_power * np.sqrt(HANN_VARIANCE_FACTOR / count)
-    clear = (signal > _SIGNAL_ERRORS * spread) & (signal > 0.1 * spectra.second_power)
+    clear = (signal > _SIGNAL_ERRORS * spread) & (signal > _LEAST_SHARE * spectra.second_power)
     # From the lowest ring up to the first without signal: beyond it chance decides.
     return np.asarray(np.logical_and.accumulate(clear))
 
@@ -114,26 +118,37 @@ def _slopes(
     residual = np.maximum(low - slope**2 * high, 1e-6 * low)
     error = np.sqrt(residual / (2.0 * free * high)) * attenuation
     slope = slope * attenuation
-    return slope, np.hypot(error, _MODEL_ERROR * np.abs(slope).max())
+    return slope, np.hypot(error, _MODEL_ERROR * np.abs(slope)) + 1e-12
 
 
 def _fit_blur(k2: Doubles, slope: Doubles, error: Doubles) -> tuple[float, float]:
     """Fit ``a exp(-q k^2)`` by weighted least squares (Gauss-Newton); return q and its error."""
     weight = 1.0 / error
-    a, q = float(np.average(slope, weights=weight**2)), 0.0
+    a, q = _first_guess(k2, slope, weight)
+    normal = np.eye(2)
     for _ in range(_STEPS):
         decay = np.exp(-q * k2)
         design = np.stack((decay, -a * k2 * decay)) * weight
         normal = design @ design.T
-        if np.linalg.cond(normal) > 1e12:
+        if not np.isfinite(normal).all() or np.linalg.cond(normal) > _WORST_CONDITION:
             return 0.0, float("inf")
         step = np.linalg.solve(normal, design @ ((slope - a * decay) * weight))
-        bound = 1.0 / max(float(k2[-1]), 1e-9)
+        bound = 1.0 / float(k2[-1])
         a, moved = a + float(step[0]), float(np.clip(step[1], -bound, bound))
         q = float(np.clip(q + moved, -_LARGEST_BLUR_PX2, _LARGEST_BLUR_PX2))
     misfit = float(np.square((slope - a * np.exp(-q * k2)) * weight).sum()) / max(len(k2) - 2, 1)
     variance = float(np.linalg.inv(normal)[1, 1]) * max(misfit, 1.0)
     return q, float(np.sqrt(variance))
+
+
+def _first_guess(k2: Doubles, slope: Doubles, weight: Doubles) -> tuple[float, float]:
+    """Return a and q of a straight line through the logarithms of the certain rings."""
+    sure = slope * weight > _SIGNAL_ERRORS
+    if np.count_nonzero(sure) < _LEAST_RINGS:
+        return float(np.average(slope, weights=weight**2)), 0.0
+    relative = (slope * weight)[sure]
+    falling, height = np.polyfit(k2[sure], np.log(slope[sure]), 1, w=relative)
+    return float(np.exp(height)), -float(falling)
 
 
 def _change(q: float, k2: Doubles, energy: Doubles) -> float:

@@ -14,6 +14,7 @@ from livedenoise.verbs.common import Verbs, positive, print_json
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
     from livedenoise.calibrate.command import Outcome
     from livedenoise.calibrate.results import Known
@@ -77,7 +78,9 @@ def _from_camera(
     from livedenoise.microscope.choose import open_microscope_for
 
     camera = _camera_of(config, arguments.camera)
-    say: Callable[[str], None] = partial(console.print, highlight=False, markup=False)
+    say: Callable[[str], None] = partial(
+        console.print, highlight=False, markup=False, soft_wrap=True
+    )
     say(SCENE)
     try:
         return calibrate_camera(
@@ -216,29 +219,36 @@ def _as_json(outcome: Outcome) -> dict[str, Any]:
 
 
 def _print(outcome: Outcome, console: Console) -> None:
+    from livedenoise.calibrate.report import NAMES
+
+    folder = outcome.calibration.path
+    console.print(_table(outcome), highlight=False, markup=False)
+    missing = [v for v in outcome.values.items() if v[1].status != "measured"]
+    lines = [f"  {NAMES.get(name, name)}: {value.status}: {value.text}" for name, value in missing]
+    lines += [f"! {warning}" for warning in outcome.warnings]
+    lines += [
+        outcome.verdict,
+        f"calibration: {folder}  (hash {outcome.calibration.hash})",
+        f"report:      {folder / 'report.html'}",
+        f'use it:      calibration = "{folder}" in [[camera]], or predict --calibration {folder}',
+    ]
+    for line in lines:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _table(outcome: Outcome) -> Table:
     from rich.table import Table
 
     from livedenoise.calibrate.report import value_table
 
     content = value_table(outcome.values.items())
     table = Table(box=None, pad_edge=False)
-    for number, column in enumerate(content.columns):
-        table.add_column(
-            column, no_wrap=number not in content.wide_columns, style="dim" if number > 3 else ""
-        )
+    for number, column in enumerate(content.columns[:-1]):
+        justify = "right" if number in (1, 2) else "left"
+        table.add_column(column, no_wrap=True, justify=justify)
     for row in content.rows:
-        table.add_row(*row)
-    console.print(table, highlight=False, markup=False)
-    for warning in outcome.warnings:
-        console.print(f"! {warning}", highlight=False, markup=False)
-    folder = outcome.calibration.path
-    for line in (
-        outcome.verdict,
-        f"calibration: {folder}  (hash {outcome.calibration.hash})",
-        f"report:      {folder / 'report.html'}",
-        f'use it:      calibration = "{folder}" in [[camera]], or predict --calibration {folder}',
-    ):
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        table.add_row(*row[:-1])
+    return table
 
 
 def _exposures_us(text: str) -> tuple[int, ...]:

@@ -150,13 +150,18 @@ def _report(summary: CollectSummary, *, as_json: bool) -> None:
     from livedenoise.view.summary import render_lines
 
     lines = [
-        ("fields", f"{summary.fields_done} done, {summary.fields_failed} failed"),
+        ("fields", _fields_text(summary)),
         ("pairs", f"{summary.pairs_accepted} accepted, {summary.pairs_rejected} rejected"),
         ("light dose", f"{summary.dose_us / 1e3:.4g} ms at full light"),
         ("time", seconds_text(summary.elapsed_s)),
         ("report", summary.report),
     ]
-    Console().print(render_lines(lines, []), highlight=False)
+    Console().print(render_lines(lines, summary.notes), highlight=False)
+
+
+def _fields_text(summary: CollectSummary) -> str:
+    text = f"{summary.fields_done} of {summary.fields} done, {summary.fields_failed} failed"
+    return f"{text}, {summary.left} left for --resume" if summary.left else text
 
 
 def register(verbs: Verbs) -> None:

@@ -14,9 +14,7 @@ if TYPE_CHECKING:
 
 _SHOWN_FIELDS = 40
 _HEAD = "dry run: the microscope was asked for its limits and position; no light, no move, no file"
-_COLUMNS = (
-    "ms: exposure of a frame; electrons: of a frame, relative to high; dose: of high, relative"
-)
+_COLUMNS = "e-: electrons of a frame, high is 1; high/low: how much more light high gets"
 
 
 def print_forecast(forecast: Forecast, console: Console) -> None:
@@ -34,7 +32,7 @@ def print_forecast(forecast: Forecast, console: Console) -> None:
 
 def _levels_table(forecast: Forecast) -> Table:
     table = _table("at every site", "channel", "image")
-    for name in ("ms", "light", "frames", "images", "dose, ms", "electrons", "dose"):
+    for name in ("ms", "light", "frames", "images", "dose, ms", "e-", "high/low"):
         table.add_column(name, justify="right")
     for one in forecast.levels:
         table.add_row(*_level_row(one))

@@ -31,6 +31,7 @@ from livedenoise.core.progress import Progress as Step
 from livedenoise.view.pair_preview import render_pair
 
 _PREVIEW_COLUMNS = 96
+_COUNTED = "fields"
 
 
 class CollectView(Protocol):
@@ -119,7 +120,13 @@ class CollectScreen(_Drawing):
                 progress.task, total=total, unit=progress.unit, note=progress.note
             )
             self._tasks[progress.task] = task
-        self._progress.update(task, completed=progress.done, total=total, note=progress.note)
+        self._progress.update(
+            task,
+            completed=progress.done,
+            total=total,
+            note=progress.note,
+            visible=progress.unit == _COUNTED or progress.done != progress.total,
+        )
         self._draw(self._live.refresh)
 
     def show_pair(
@@ -150,7 +157,9 @@ class CollectScreen(_Drawing):
 
 
 class CollectLines(_Drawing):
-    """One line for each step and each rejected pair, for pipes and log files.
+    """One line for each field and each rejected pair, for pipes and log files.
+
+    Other tasks (dark frames, the report) have a line when they are done.
 
     Parameters
     ----------
@@ -163,8 +172,10 @@ class CollectLines(_Drawing):
         self._write = write
 
     def on_progress(self, progress: Step) -> None:
-        """Write the step."""
+        """Write the step, unless it is one of many that nobody counts."""
         step = progress
+        if step.unit != _COUNTED and step.done != step.total:
+            return
         of_total = f"{step.done}/{step.total}" if step.total else f"{step.done}"
         note = f": {step.note}" if step.note else ""
         self.say(f"{step.task} {of_total} {step.unit}{note}")

@@ -8,11 +8,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 import tifffile
+
+from livedenoise.cli import main
 
 SUMMARY_KEYS = {
     "captured",
@@ -33,6 +35,13 @@ SUMMARY_KEYS = {
     "run_dir",
 }
 HOPS = {"camera_to_ring", "ring_to_engine", "inference", "publish", "camera_to_denoised"}
+
+
+class Demo(NamedTuple):
+    """A demo that was run, and where."""
+
+    done: subprocess.CompletedProcess[str]
+    cwd: Path
 
 
 def livedenoise(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -63,11 +72,17 @@ def test_demo_denoises_and_records(tmp_path: Path) -> None:
     assert Path(summary["run_dir"]).parent == (tmp_path / "runs").resolve()
 
 
-def test_demo_prints_where_to_look(tmp_path: Path) -> None:
-    done = livedenoise("demo", "--frames", "20", "--engine", "identity", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert "run folder" in done.stdout
-    assert "camera to denoised" in done.stdout
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
+    """Run the demo once, for several looks at it."""
+    cwd = tmp_path_factory.mktemp("demo")
+    return Demo(livedenoise("demo", "--frames", "20", "--engine", "identity", cwd=cwd), cwd)
+
+
+def test_demo_prints_where_to_look(demo: Demo) -> None:
+    assert demo.done.returncode == 0, demo.done.stderr
+    assert "run folder" in demo.done.stdout
+    assert "camera to denoised" in demo.done.stdout
 
 
 def test_replay_is_bit_for_bit_and_every_frame_is_denoised(tmp_path: Path) -> None:
@@ -88,19 +103,16 @@ def test_replay_is_bit_for_bit_and_every_frame_is_denoised(tmp_path: Path) -> No
     assert any("estimated" in note for note in summary["notes"])
 
 
-def test_a_run_folder_replays(tmp_path: Path) -> None:
-    first = one_object(
-        livedenoise("demo", "--frames", "20", "--engine", "identity", "--json", cwd=tmp_path)
-    )
-    done = livedenoise(
-        "run", "replay", "--input", first["run_dir"], "--engine", "identity", "--json", cwd=tmp_path
-    )
+def test_a_run_folder_replays(demo: Demo, tmp_path: Path) -> None:
+    (first,) = (demo.cwd / "runs").iterdir()
+    arguments = ("run", "replay", "--input", first, "--engine", "identity", "--json")
+    done = livedenoise(*arguments, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     again = one_object(done)
     assert again["recorded"] == 20
     pages = [
-        tifffile.imread(sorted((tmp_path / run["run_dir"]).glob("raw/*/part-*.tif")))
-        for run in (first, again)
+        tifffile.imread(sorted(folder.glob("raw/*/part-*.tif")))
+        for folder in (first, tmp_path / again["run_dir"])
     ]
     np.testing.assert_array_equal(*pages)
 
@@ -124,6 +136,19 @@ def test_first_ctrl_c_drains_with_exit_code_0(tmp_path: Path) -> None:
     assert summary["captured"] == summary["recorded"] > 0
 
 
+BROKEN = '[[camera]]\nkind = "simulated"\nexposure = 3\n'
+
+
+def test_wrong_usage_is_exit_code_2_and_one_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "broken.toml").write_text(BROKEN)
+    done = livedenoise("run", "broken.toml", "--json", cwd=tmp_path)
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    for word in ("broken.toml:camera.0.exposure", "not permitted"):
+        assert word in done.stderr
+    assert one_object(done)["exit_code"] == 2
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -134,16 +159,23 @@ def test_first_ctrl_c_drains_with_exit_code_0(tmp_path: Path) -> None:
         (["demo", "--seconds", "1", "--frames", "1"], ["--seconds", "--frames"]),
     ],
 )
-def test_wrong_usage_is_exit_code_2_and_one_clear_error(
-    tmp_path: Path, arguments: list[str], words: list[str]
+def test_every_wrong_usage_is_said_in_words(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    words: list[str],
 ) -> None:
-    (tmp_path / "broken.toml").write_text('[[camera]]\nkind = "simulated"\nexposure = 3\n')
-    done = livedenoise(*arguments, "--json", cwd=tmp_path)
-    assert done.returncode == 2, done.stderr
-    assert "Traceback" not in done.stderr
+    """In this process: one of its own for each takes long, and the one above shows its end."""
+    monkeypatch.chdir(tmp_path)
+    Path("broken.toml").write_text(BROKEN)
+    assert main([*arguments, "--json"]) == 2
+    said = capsys.readouterr()
+    assert "Traceback" not in said.err
     for word in words:
-        assert word in done.stderr
-    assert one_object(done)["exit_code"] == 2
+        assert word in said.err
+    (line,) = said.out.splitlines()
+    assert json.loads(line)["exit_code"] == 2
 
 
 def test_live_install_imports_no_torch(tmp_path: Path) -> None:

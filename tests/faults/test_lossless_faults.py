@@ -79,7 +79,7 @@ def waits_for_an_answer(run: LiveRun) -> Callable[[], bool]:
 
 def goes_on(run: LiveRun) -> None:
     captured = run.snapshots[-1].streams[0].captured
-    run.until(lambda s: s.streams[0].captured > captured + 200)
+    run.until(lambda s: s.streams[0].captured > captured + 100)
 
 
 @pytest.mark.parametrize(("stage", "code"), [("record", 5), ("record-clean", 5), ("denoise", 4)])

@@ -13,6 +13,7 @@ from livedenoise.core.camera import StreamRequest
 from livedenoise.core.errors import CameraError
 from livedenoise.micromanager.changes import Changes, left_changed
 from livedenoise.micromanager.core import Core
+from livedenoise.micromanager.moving import BACK, xy_of
 from livedenoise.micromanager.python_core import PythonCore
 
 STEPS = {
@@ -26,6 +27,12 @@ STEPS = {
     "region": lambda changes: changes.set_roi((8, 16, 64, 32)),
     "full": lambda changes: changes.clear_roi(),
     "buffer": lambda changes: changes.set_buffer_mb(16),
+    "stage": lambda changes: changes.move_xy("XY", (12.0, -3.0), BACK),
+    "focus": lambda changes: changes.move_z("Z", 4.0, BACK),
+    "offset": lambda changes: changes.set_autofocus_offset("Autofocus", 1.5),
+    "lock": lambda changes: changes.set_continuous_focus("Autofocus", is_on=True),
+    "no lock": lambda changes: changes.set_continuous_focus("Autofocus", is_on=False),
+    "shutter is ours": lambda changes: changes.set_auto_shutter(is_on=False),
 }
 
 
@@ -44,6 +51,9 @@ def state(core: Core) -> dict[str, object]:
     found["exposure"] = core.exposure_ms()
     found["roi"] = core.roi()
     found["buffer"] = core.number("getCircularBufferMemoryFootprint")
+    found["xy"] = xy_of(core, "XY")
+    found["offset"] = core.number("getAutoFocusOffset")
+    found["lock"] = core.flag("isContinuousFocusEnabled")
     return found
 
 
@@ -134,3 +144,46 @@ def test_a_closed_camera_has_put_back_the_core(monkeypatch: pytest.MonkeyPatch) 
     with demo_core(PixelType="16bit", FastImage="0") as fresh:
         expected = state(fresh)
     assert seen[0] == expected
+
+
+def recorded(core: PythonCore, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return the list that the names of all calls from now on are added to."""
+    calls: list[str] = []
+    original = core.call
+
+    def call(name: str, *args: object) -> object:
+        calls.append(name)
+        return original(name, *args)
+
+    monkeypatch.setattr(core, "call", call)
+    return calls
+
+
+def test_light_goes_off_first_and_a_lock_is_let_go_before_anything_moves(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with demo_core() as core:
+        changes = Changes(core)
+        changes.set_continuous_focus("Autofocus", is_on=True)
+        changes.move_z("Z", 2.0, BACK)
+        changes.set_shutter("White Light Shutter", is_open=True)
+        changes.move_xy("XY", (5.0, 5.0), BACK)
+        calls = recorded(core, monkeypatch)
+        changes.restore()
+        done = [name for name in calls if name.startswith(("set", "enable"))]
+        assert done == ["setShutterOpen", "enableContinuousFocus", "setXYPosition", "setPosition"]
+        assert not core.flag("getShutterOpen", "White Light Shutter")
+
+
+def test_a_lock_that_was_on_takes_hold_when_everything_is_in_place(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with demo_core() as core:
+        core.call("enableContinuousFocus", True)
+        changes = Changes(core)
+        changes.move_z("Z", 2.0, BACK)
+        changes.set_continuous_focus("Autofocus", is_on=False)
+        calls = recorded(core, monkeypatch)
+        changes.restore()
+        assert core.flag("isContinuousFocusEnabled")
+        assert calls.index("setPosition") < calls.index("enableContinuousFocus")

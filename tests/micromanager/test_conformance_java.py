@@ -17,6 +17,12 @@ EVENTS = (
 )
 
 
+@pytest.fixture
+def bridge(calm_bridge: BridgeProcess) -> BridgeProcess:
+    """Return the module's bridge as new: none of these tests kills it."""
+    return calm_bridge
+
+
 def named(check: Callable[[CameraCase], None]) -> str:
     return check.__name__
 

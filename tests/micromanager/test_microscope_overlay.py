@@ -142,10 +142,8 @@ def test_the_commanded_time_passes(beads: tuple[Microscope, MicroscopeInfo]) -> 
 
 
 def test_a_light_that_is_no_number_is_refused() -> None:
-    scope = micromanager_microscope(
-        beads_config(light_device="Camera", light_property="PixelType")
-    )
-    with pytest.raises(CameraError, match="Camera.PixelType is '16bit'.* must be a number"):
+    scope = micromanager_microscope(beads_config(light_device="Camera", light_property="PixelType"))
+    with pytest.raises(CameraError, match=r"Camera\.PixelType is '16bit'.* must be a number"):
         scope.open()
     with pytest.raises(CameraError, match="before open"):
         scope.position()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import Any
 
 import pytest
 from microscope_demo import core_behind, demo_scope, opened
+from waiting import wait_until
 
 from livedenoise.core.errors import CameraError
 from livedenoise.core.microscope import Position, Setting
@@ -39,6 +40,12 @@ def test_the_exposure_is_set_only_when_it_changes() -> None:
         scope.set_preset("Channel", "DAPI")
         list(scope.expose(1000))
         assert calls["setExposure"] == 4, "a preset may have changed it"
+        scope.set_properties([Setting("LED", "State", "2")])
+        list(scope.expose(1000))
+        assert calls["setExposure"] == 4
+        scope.set_properties([Setting("Camera", "Exposure", "7")])
+        (frame,) = scope.expose(1000)
+        assert (calls["setExposure"], frame.exposure_us) == (5, 1000)
 
 
 def test_a_command_costs_little_beyond_its_exposure() -> None:
@@ -61,6 +68,22 @@ def test_more_frames_than_the_buffer_holds_all_come() -> None:
             frames += 1
             time.sleep(0.003)
     assert frames == 40
+
+
+@pytest.mark.parametrize("end", ["close", "abort"])
+def test_the_camera_stops_at_once_when_its_frames_are_not_wanted_any_more(end: str) -> None:
+    """Not only with the next command: the sample may be lit."""
+    with opened(demo_scope()) as (scope, _):
+        frames = scope.expose(20_000, 100)
+        next(frames)
+        if end == "close":
+            assert isinstance(frames, Generator)
+            frames.close()
+        else:
+            scope.abort()
+            with pytest.raises(CameraError, match="aborted"):
+                next(frames)
+        wait_until(lambda: not core_behind(scope).running(), 1.0)
 
 
 def test_a_buffer_that_overflows_is_an_error() -> None:
@@ -149,6 +172,23 @@ def test_a_focus_lock_is_held_until_the_focus_moves() -> None:
         assert core.flag("isContinuousFocusLocked")
         scope.move(Position(z_um=3.0))
         assert not core.flag("isContinuousFocusEnabled")
+
+
+def test_a_focus_that_the_autofocus_moved_is_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    with opened(demo_scope()) as (scope, _):
+        core, changes = core_behind(scope), scope._changes
+        original = core.long_call
+
+        def long_call(name: str, *args: object, limit_s: float) -> object:
+            if name == "fullFocus":
+                core.call("setPosition", "Z", 6.5)
+            return original(name, *args, limit_s=limit_s)
+
+        monkeypatch.setattr(core, "long_call", long_call)
+        assert scope.autofocus() == 6.5
+        assert changes is not None
+        changes.restore()
+        assert scope.position().z_um == 0.0
 
 
 def test_a_tap_is_refused() -> None:

@@ -34,6 +34,18 @@ SETTINGS: dict[str, Any] = {
 REQUEST = {"exposure_us": 4000, "roi": (16, 32, 128, 64), "binning": 2}
 
 
+@pytest.fixture
+def bridge(calm_bridge: BridgeProcess) -> BridgeProcess:
+    """Return the module's bridge as new: for tests that do not kill it."""
+    return calm_bridge
+
+
+@pytest.fixture
+def doomed(start_bridge: Callable[..., BridgeProcess]) -> BridgeProcess:
+    """Return a bridge to kill, or to do to what may end a core."""
+    return start_bridge()
+
+
 @pytest.fixture(autouse=True)
 def closed_shutter(bridge: BridgeProcess) -> None:
     """Begin with it closed: DemoCamera's is open at random, an automatic one ends closed."""
@@ -147,16 +159,16 @@ def test_a_live_view_that_runs_is_not_touched(bridge: BridgeProcess, by: str) ->
     assert bridge.state()["running"]
 
 
-def test_a_region_drawn_in_the_window_is_followed(bridge: BridgeProcess) -> None:
+def test_a_region_drawn_in_the_window_is_followed(doomed: BridgeProcess) -> None:
     """Also a larger one than was asked for: slots are made for the whole sensor."""
-    with streaming(java_camera(bridge.port), exposure_us=5000, roi=(0, 0, 96, 64)) as (
+    with streaming(java_camera(doomed.port), exposure_us=5000, roi=(0, 0, 96, 64)) as (
         camera,
         made,
     ):
         assert (made.shape, made.max_shape) == ((64, 96), (512, 512))
         frames = camera.frames(Slots())
         last = next(frames)
-        bridge.user("setROI", 64, 32, 256, 128)
+        doomed.user("setROI", 64, 32, 256, 128)
         while (frame := next(frames)).shape == (64, 96):
             last = frame
         assert (frame.shape, frame.roi_x, frame.roi_y) == ((128, 256), 64, 32)
@@ -178,15 +190,15 @@ def test_an_overflow_delivers_what_the_buffer_held(bridge: BridgeProcess) -> Non
 
 @pytest.mark.parametrize("action", ["die", "hang"])
 def test_a_micro_manager_that_goes_away_in_a_run_is_an_error_within_its_time(
-    bridge: BridgeProcess, action: str
+    doomed: BridgeProcess, action: str
 ) -> None:
-    camera = java_camera(bridge.port, call_timeout_s=1.0)
+    camera = java_camera(doomed.port, call_timeout_s=1.0)
     camera.open()
     camera.prepare(StreamRequest(exposure_us=4000, rate_hz=200.0, binning=0))
     camera.start()
     frames = camera.frames(Slots())
     taken = [next(frames) for _ in range(3)]
-    bridge.fault(action, "popNextImage", skip=2)
+    doomed.fault(action, "popNextImage", skip=2)
     began_s = time.monotonic()
     with pytest.raises(CameraError, match=r"Micro-Manager") as failed:
         taken.extend(frames)
@@ -249,11 +261,11 @@ def test_a_killed_camera_process_is_replaced_and_its_successor_puts_everything_b
 
 
 def test_a_micro_manager_that_dies_ends_the_run_with_all_it_gave_recorded(
-    bridge: BridgeProcess, start: Start
+    doomed: BridgeProcess, start: Start
 ) -> None:
-    run = start(run_config(bridge.port))
+    run = start(run_config(doomed.port))
     run.until(lambda s: s.streams[0].captured > 20)
-    bridge.kill()
+    doomed.kill()
     summary = run.result()
     assert summary.exit_code == EXIT_CAMERA
     assert summary.recorded == summary.captured > 20

@@ -40,6 +40,12 @@ def stop_before(monkeypatch: pytest.MonkeyPatch, camera: Any, nth: int) -> list[
     return started
 
 
+@pytest.fixture
+def bridge(calm_bridge: BridgeProcess) -> BridgeProcess:
+    """Return the module's bridge as new: none of these tests kills it."""
+    return calm_bridge
+
+
 @pytest.fixture(autouse=True)
 def closed_shutter(bridge: BridgeProcess) -> None:
     """Begin with it closed: DemoCamera's is open at random."""

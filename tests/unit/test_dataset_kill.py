@@ -29,7 +29,7 @@ def drive(folder: Path, how: str, seed: int, n_fields: int) -> list[dict]:
 
 
 @pytest.mark.parametrize(
-    ("how", "seed", "n_fields"), [("random", 1, 24), ("writes", 2, 12), ("writes", 3, 12)]
+    ("how", "seed", "n_fields"), [("random", 1, 24), ("steps", 2, 12), ("steps", 3, 12)]
 )
 def test_killed_writers_lose_and_repeat_nothing(
     tmp_path: Path, how: str, seed: int, n_fields: int

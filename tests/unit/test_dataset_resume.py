@@ -10,6 +10,7 @@ from errno import ENOSPC
 from pathlib import Path
 
 import dataset_kit as kit
+import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -68,10 +69,8 @@ def assert_whole(folder: Path, n_fields: int = N_FIELDS) -> None:
 @given(share=st.floats(0, 1), tail=st.sampled_from([b"", b"\0\0\0", b"{}\n", b'{"field":3']))
 @example(share=1.0, tail=b"")
 @example(share=1.0, tail=b"{}\n")
-@settings(max_examples=40, deadline=None)
-def test_a_manifest_cut_at_any_byte_is_gone_on_with(
-    whole: Path, share: float, tail: bytes
-) -> None:
+@settings(max_examples=30, deadline=None)
+def test_a_manifest_cut_at_any_byte_is_gone_on_with(whole: Path, share: float, tail: bytes) -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(shutil.copytree(whole, Path(temporary) / "data"))
         manifest = folder / "manifest.jsonl"
@@ -84,6 +83,7 @@ def test_a_manifest_cut_at_any_byte_is_gone_on_with(
         with resumed(folder) as writer:
             found = writer.found
             assert found.torn_bytes == torn
+            assert manifest.read_bytes() == content[: len(content[:cut]) + len(tail) - torn]
             # In the order written: 0 done, 1 retry, 1 done, 2 failed, 3 done.
             settled = [set(), {0}, {0}, {0, 1}, {0, 1, 2}, {0, 1, 2, 3}]
             assert found.settled == settled[lines]
@@ -168,7 +168,11 @@ def test_missing_and_altered_files_are_named(whole: Path, tmp_path: Path) -> Non
 def test_files_of_other_people_stay(whole: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(whole, tmp_path / "data"))
     fields = folder / "fields"
-    theirs = [fields / "notes.txt", fields / "field_0000_copy.ome.tif", folder / "field_0099.ome.tif"]
+    theirs = [
+        fields / "notes.txt",
+        fields / "field_0000_copy.ome.tif",
+        folder / "field_0099.ome.tif",
+    ]
     ours = [fields / "field_0099.ome.tif", fields / ".field_0001.ome.tif.partial"]
     for path in (*theirs, *ours):
         path.write_bytes(b"?")
@@ -189,9 +193,9 @@ def on_disk(disk: Fault) -> dict[str, Callable[[Path], RawFile]]:
 def test_a_disk_that_fails_at_any_write(
     tmp_path: Path, fault: type[Fault], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(os, "fsync", lambda descriptor: None)  # nobody pulls the plug here
+    monkeypatch.setattr(os, "fsync", lambda _: None)  # nobody pulls the plug here
     header = kit.make_header(n_fields=2)
-    failed = 0
+    messages: list[str] = []
     for at in range(1, 200):
         folder = tmp_path / f"{at}"
         disk = fault(at)  # type: ignore[call-arg]
@@ -199,9 +203,7 @@ def test_a_disk_that_fails_at_any_write(
             with DatasetWriter.create(folder, header, kit.PLAN, **on_disk(disk)) as writer:
                 write_rest(writer)
         except RecordError as error:
-            failed += 1
-            assert str(folder) in error.message
-            assert "injected fault" in error.message
+            messages.append(error.message)
         if disk.n_writes < at:
             break
         if not (folder / "manifest.jsonl").exists():
@@ -212,7 +214,8 @@ def test_a_disk_that_fails_at_any_write(
             write_rest(writer)
         assert_whole(folder, 2)
         shutil.rmtree(folder)
-    assert failed == at - 1 > 30
+    assert len(messages) == at - 1 > 30
+    assert all(str(tmp_path) in text and "injected fault" in text for text in messages)
 
 
 def assert_acknowledged_intact(folder: Path) -> None:
@@ -228,7 +231,9 @@ def test_a_full_disk_names_the_file_and_the_writer_can_go_on(tmp_path: Path) -> 
     with DatasetWriter.create(folder, header, kit.PLAN, **on_disk(disk)) as writer:
         kit.add_field(writer, 0)
         disk.free_bytes = 700
-        with pytest.raises(RecordError, match=r"field_0003\.ome\.tif: not written: .*No space") as e:
+        with pytest.raises(
+            RecordError, match=r"field_0003\.ome\.tif: not written: .*No space"
+        ) as e:
             kit.add_field(writer, 3)
         assert "--resume" in e.value.hint
         assert e.value.__cause__.errno == ENOSPC  # type: ignore[union-attr]
@@ -245,4 +250,8 @@ def test_short_writes_are_no_fault(tmp_path: Path) -> None:
     with DatasetWriter.create(folder, header, kit.PLAN, **disk) as writer:
         write_rest(writer)
     assert_whole(folder)
-    assert len(list(open_dataset(folder).pairs())) == 3
+    pairs = list(open_dataset(folder).pairs())
+    assert [pair.field for pair in pairs] == [0, 1, 3]
+    for pair in pairs:
+        np.testing.assert_array_equal(pair.low, kit.make_pixels(1000 * pair.field))
+        np.testing.assert_array_equal(pair.high, kit.make_pixels(1000 * pair.field + 1))

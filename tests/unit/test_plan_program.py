@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from plan_kit import PAIR, START, plan_of, program_of, scope_info
 
@@ -63,8 +63,7 @@ def test_a_grid_keeps_the_field_of_view_it_gives(tmp_path: Path) -> None:
             "grid_plan",
         ),
         (
-            "stage_positions = [{ x = 1, y = 2, sequence = "
-            "{ grid_plan = { rows = 1, columns = 2 } } }]",
+            "stage_positions = [{ x = 1, sequence.grid_plan = { rows = 1, columns = 2 } }]",
             "stage_positions.0.sequence.grid_plan",
         ),
     ],
@@ -155,6 +154,14 @@ def test_autofocus_is_asked_for_where_the_axis_changes(tmp_path: Path) -> None:
         assert program.homes_z_um == (5.0, 6.0)
 
 
+def test_a_plan_made_a_program_twice_focuses_twice(tmp_path: Path) -> None:
+    text = sequence('stage_positions = [[0, 0, 5]]\nautofocus_plan = { axes = ["p"] }')
+    plan = plan_of(tmp_path, text)
+    first, second = (make_program(plan, scope_info(), START) for _ in range(2))
+    assert first.fields[0][0].autofocus
+    assert second == first
+
+
 def test_all_that_a_microscope_has_not_got_is_named_at_once(tmp_path: Path) -> None:
     text = sequence(
         "stage_positions = [[0, 0]]\nz_plan = { range = 2, step = 1 }\n"
@@ -204,6 +211,7 @@ def test_overlapping_fields_of_different_parts_are_noted(tmp_path: Path) -> None
     assert "overlap a field of another part of the split" in note
 
 
+@settings(deadline=None, max_examples=25)
 @given(
     rows=st.integers(1, 6),
     columns=st.integers(1, 6),

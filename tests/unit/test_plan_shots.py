@@ -6,7 +6,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from plan_kit import program_of, scope_info
 
@@ -54,6 +54,7 @@ def plans(draw: st.DrawFn) -> PlanConfig:
     )
 
 
+@settings(deadline=None, max_examples=60)
 @given(plan=plans())
 def test_every_sequence_obeys_its_order(plan: PlanConfig) -> None:
     shots, problems = make_shots(plan, "", scope_info())
@@ -77,6 +78,7 @@ def test_every_sequence_obeys_its_order(plan: PlanConfig) -> None:
     assert shots[0].discard == plan.discard
 
 
+@settings(deadline=None, max_examples=60)
 @given(plan=plans())
 def test_pairs_can_be_made_of_every_sequence(plan: PlanConfig) -> None:
     shots, _ = make_shots(plan, "", scope_info())
@@ -90,6 +92,7 @@ def test_pairs_can_be_made_of_every_sequence(plan: PlanConfig) -> None:
         assert pair.high.shot.repeat == pair.low.shot.repeat
 
 
+@settings(deadline=None, max_examples=60)
 @given(
     start=st.integers(1, 10**6),
     factor=st.floats(1.1, 10),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from livedenoise.collect.plan_model import SplitConfig
@@ -20,6 +20,7 @@ def splits(draw: st.DrawFn) -> SplitConfig:
     return SplitConfig(train=(100 - val - test) / 100, val=val / 100, test=test / 100, seed=seed)
 
 
+@settings(deadline=None, max_examples=100)
 @given(n=st.integers(0, 300), split=splits())
 def test_every_field_is_in_one_part_and_none_is_empty(n: int, split: SplitConfig) -> None:
     parts = split_fields(n, split)

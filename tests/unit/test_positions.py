@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from livedenoise.collect.positions import ListedPosition, read_positions
@@ -109,6 +109,7 @@ def test_every_form_gives_the_same_positions(form: Any, tmp_path: Path) -> None:
     ]
 
 
+@settings(deadline=None, max_examples=25)
 @given(x=_COORDINATE, y=_COORDINATE, z=_COORDINATE)
 @pytest.mark.parametrize("form", FORMS)
 def test_coordinates_come_back_as_they_were_saved(

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from livedenoise.core.errors import ConfigError
@@ -60,6 +60,7 @@ def test_warnings_stand_before_the_verdict_and_the_rest() -> None:
     assert places == sorted(places)
 
 
+@settings(max_examples=30)
 @given(st.text(min_size=1).filter(lambda t: any(c in "<>&\"'" for c in t)))
 def test_every_text_is_escaped(text: str) -> None:
     hostile = f"<script>{text}</script>"

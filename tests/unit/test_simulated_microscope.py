@@ -27,6 +27,8 @@ from livedenoise.core.microscope import Position, Setting
 from livedenoise.core.microscope_config import SimulatedMicroscopeConfig
 from livedenoise.imaging.sensor import camera_maps, draw_maps
 from livedenoise.microscope.choose import open_microscope_for
+from livedenoise.microscope.micromanager import MicroManagerMicroscope
+from livedenoise.microscope.overlay import SensorOverlay
 from livedenoise.microscope.simulated import SimulatedMicroscope
 from livedenoise.microscope.simulated_stage import SimulatedStage
 
@@ -349,6 +351,16 @@ def test_a_camera_that_takes_no_commands_is_no_microscope(
     assert "micromanager" in error.value.hint
 
 
+@pytest.mark.parametrize(
+    ("table", "kind"), [({}, MicroManagerMicroscope), ({"sensor": {}}, SensorOverlay)]
+)
+def test_a_micro_manager_is_exposed_by_itself_or_by_a_simulated_sensor(
+    table: dict[str, Any], kind: type
+) -> None:
+    data = {"kind": "micromanager", "app_path": "demo", "microscope": table}
+    assert isinstance(open_microscope_for(MicroManagerCameraConfig.model_validate(data)), kind)
+
+
 def test_the_shipped_microscope_shows_a_specimen() -> None:
     path = Path(__file__).resolve().parents[2] / "hardware_configs" / "simulated_microscope.toml"
     camera = load_config(path).camera[0]
@@ -364,3 +376,28 @@ def test_the_shipped_microscope_shows_a_specimen() -> None:
     assert high.max() < max_count(16) - 100
     # Structure well above shot noise: what a pair needs to be registered.
     assert high.std() > 3.0 * (high.mean() / 0.46) ** 0.5
+
+
+def test_lateness_is_what_rendering_took_beyond_the_exposure(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    scope = make()
+    assert scope.late_ns == 0
+    view = scope._view
+    assert view is not None
+    rendered = view.mean_electrons
+
+    def slowly(begin_ns: int, end_ns: int, exposure_us: int) -> npt.NDArray[np.float32]:
+        wait(scope, 0.03)
+        return rendered(begin_ns, end_ns, exposure_us)
+
+    monkeypatch.setattr(view, "mean_electrons", slowly)
+    list(scope.expose(50_000, 2))
+    assert scope.late_ns == 0
+    frames = scope.expose(10_000, 3)
+    next(frames)
+    assert scope.late_ns == 20_000_000
+    # A receiver that takes its time is none of the microscope's lateness.
+    wait(scope, 1.0)
+    list(frames)
+    assert scope.late_ns == 80_000_000
