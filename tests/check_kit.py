@@ -206,13 +206,19 @@ class _Bench:
             us: dark_statistics(case.sensor, case.size, us, case.offset_adu)
             for us in (LOW_US, self.high_us)
         }
-        scenes = [[pair.low.image], [pair.high.image]] if case.known == "estimated" else []
+        scenes = [_single_frames(pair.low), _single_frames(pair.high)]
         return camera_from_darks(
             darks,
             None if case.known == "estimated" else constants,
-            scenes,
+            scenes if case.known == "estimated" else (),
             bit_depth=self.sensor.bit_depth,
         )
+
+
+def _single_frames(taken: Taken) -> list[np.ndarray]:
+    if taken.first is None or taken.last is None:
+        return [taken.image]
+    return [taken.first, taken.last]
 
 
 def _fields(taken: Taken) -> dict[str, object]:

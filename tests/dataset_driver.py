@@ -141,7 +141,7 @@ def main() -> None:
     while len(runs) < 400:
         if how == "random":
             # Once there were enough kills, the rest is written in peace.
-            moment = chance.choice((0, 0, 1, 2)), chance.uniform(0.0, 0.03)
+            moment = chance.choice((0, 0, 1, 2)), chance.uniform(0.0, 0.012)
             runs.append(run_child(folder, moment if len(runs) < 15 else None, None))
         else:
             runs.append(run_child(folder, None, KillAtStep(chance.randint(1, 90))))

@@ -166,6 +166,7 @@ def write_published(
 
 
 def _write_measured(out: Path, data: CalibrationData, known: Known) -> Outcome:
+    _require_light(data)
     result = measure(data.darks(), data.lit(), bit_depth=data.bit_depth, known=known)
     constants = _constants_or_report(out, data, result)
     maps, more = _maps(data, result, constants)
@@ -185,6 +186,20 @@ def _write_measured(out: Path, data: CalibrationData, known: Known) -> Outcome:
         values=result.values(),
         verdict=verdict(result, constants).text,
         warnings=warnings,
+    )
+
+
+def _require_light(data: CalibrationData) -> None:
+    """Refuse lit series that are no brighter than the dark ones: most likely mistaken for them."""
+    darks = {s.name: float(s.summary.mean_adu.mean()) for s in data.series if s.is_dark}
+    lit = {s.name: float(s.summary.mean_adu.mean()) for s in data.series if not s.is_dark}
+    if not darks or max(lit.values()) > min(darks.values()):
+        return
+    dark, light = min(darks, key=darks.__getitem__), max(lit, key=lit.__getitem__)
+    raise CalibrationError(
+        f"the brightest lit series ({light}) has {lit[light]:.1f} counts, the dark one ({dark}) "
+        f"{darks[dark]:.1f}",
+        "are they mistaken for each other? --dark PATH and --lit PATH say which is which",
     )
 
 

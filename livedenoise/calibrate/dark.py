@@ -24,6 +24,7 @@ DoubleMap = npt.NDArray[np.float64]
 
 MOST_INFLATION = 2.0
 SLOW_NOISE = 1.02
+MOST_THERMAL = 0.1
 OUTLIER_ERRORS = 5.0
 
 
@@ -161,23 +162,31 @@ def read_variance(
     Notes
     -----
     Plain variances are used, for their degrees of freedom, unless slow drift is in them; then
-    those from frame differences.
+    those from frame differences. Long exposures whose thermal noise is more than a tenth of the
+    noise of the shortest are left out: what remains after subtraction would tell little.
     """
     drifting = fit.slow_noise > SLOW_NOISE
-    variances = {
-        e: s.variance_adu2 if drifting else s.sample_variance_adu2 for e, s in darks.items()
-    }
-    least = max(min(float(np.median(v)) for v in variances.values()), 1e-9)
+    current = None
+    if fit.current_adu_per_s is not None and slope_adu > 0:
+        current = slope_adu * _steadied(fit, fit.current_adu_per_s)
+    thermal = 0.0 if current is None else max(float(np.mean(current)), 0.0)
     total, freedom = np.zeros(fit.offset_adu.shape), 0.0
-    for exposure, one in darks.items():
+    for exposure in _quiet_exposures(darks, thermal):
+        one, time_s = darks[exposure], exposure * 1e-6
         dof = one.dof if drifting else one.n_frames - 1.0
-        # Thermal noise makes a long series worth less: weights are 1 / variance of the variance.
-        weight = dof * (least / max(float(np.median(variances[exposure])), least)) ** 2
-        total += weight * variances[exposure]
-        if fit.current_adu_per_s is not None and slope_adu > 0:
-            total -= weight * slope_adu * exposure * 1e-6 * _steadied(fit, fit.current_adu_per_s)
-        freedom += weight
+        total += dof * (one.variance_adu2 if drifting else one.sample_variance_adu2)
+        if current is not None:
+            total -= dof * time_s * current
+        freedom += dof
     return np.maximum(total / freedom, 0.0), freedom
+
+
+def _quiet_exposures(darks: Mapping[float, PixelSummary], thermal_adu2_per_s: float) -> list[float]:
+    """Return the shortest exposure and those whose thermal noise is small beside it."""
+    shortest = min(darks)
+    noise = float(darks[shortest].variance_adu2.mean(dtype=np.float64))
+    most = MOST_THERMAL * noise
+    return [e for e in darks if e == shortest or thermal_adu2_per_s * e * 1e-6 <= most]
 
 
 def _steadied(fit: DarkFit, current: DoubleMap) -> DoubleMap:

@@ -149,7 +149,9 @@ def _assemble(taken: _Taken, darkness: Darkness, transfer: Transfer) -> Calibrat
     )
     top, kind = _saturation(transfer, taken.bit_depth, known)
     facts = _facts(darks, levels, usable, base)
-    correlation = series_facts.correlations([x.summary for x in levels] or list(darks.values()))
+    # Saturated series have no noise to be correlated.
+    noisy = [levels[i].summary for i in usable] or [x.summary for x in levels]
+    correlation = series_facts.correlations(noisy or list(darks.values()))
     result = CalibrationResult(
         sensor=shape,
         bit_depth=taken.bit_depth,

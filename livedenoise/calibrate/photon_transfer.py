@@ -10,6 +10,7 @@ as a brightest point below the line; it is left out.
 
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 
 from livedenoise.calibrate.results import PhotonTransfer, TransferPoint
@@ -23,6 +24,7 @@ LEAST_R2 = 0.5
 LEAST_SHOT_SHARE = 0.25
 MISSING_SHARE = 0.03
 MISSING_ERRORS = 5.0
+LEAST_FREEDOM = 3
 
 
 def photon_transfer(blocks: TransferBlocks, *, dark_subtracted: bool) -> PhotonTransfer | None:
@@ -110,6 +112,8 @@ def _result(
 ) -> PhotonTransfer:
     used = bin_blocks(fitted.subset(line.kept)) if line.kept.any() else []
     chi2, r2 = _goodness(used, line)
+    freedom = max(len(used) - (1 if dark_subtracted else 2), 0)
+    line = _widened(line, chi2, freedom)
     unused = [b for b in bins if b.signal > limit or _clipped_bin(blocks, b)]
     points = [_point(b, used=True) for b in used] + [_point(b, used=False) for b in unused]
     return PhotonTransfer(
@@ -120,12 +124,28 @@ def _result(
         dark_subtracted=dark_subtracted,
         signal_limit_adu=limit,
         chi2=chi2,
-        degrees_of_freedom=max(len(used) - (1 if dark_subtracted else 2), 0),
+        degrees_of_freedom=freedom,
         r2=r2,
         significant=_significant(fitted, line, r2, dark_subtracted=dark_subtracted),
         n_blocks=len(fitted),
         n_rejected=int(np.count_nonzero(~line.kept)),
         points=tuple(sorted(points, key=lambda p: (p.level, p.signal_adu))),
+    )
+
+
+def _widened(line: TransferLine, chi2: float, freedom: int) -> TransferLine:
+    """Return the line with its errors scaled by sqrt(chi2 / dof) where that exceeds one.
+
+    The jackknife knows the scatter between parts of the frame, not that the points are off a
+    straight line (Particle Data Group, "Review of Particle Physics", 2022, sec. 5.2.2).
+    """
+    if freedom < LEAST_FREEDOM or chi2 <= freedom:
+        return line
+    scale = float(np.sqrt(chi2 / freedom))
+    return msgspec.structs.replace(
+        line,
+        slope_error=line.slope_error * scale,
+        intercept_error=line.intercept_error * scale,
     )
 
 

@@ -42,7 +42,7 @@ _MAP_SIZE = (7.4, 3.2)
 def transfer_picture(result: CalibrationResult) -> Picture | None:
     """Return the photon transfer plot with its residuals; None where there is no fit."""
     transfer = result.transfer
-    if transfer is None or not transfer.points:
+    if transfer is None or not _shown(transfer.points):
         return None
 
     def paint(figure: Figure) -> None:
@@ -55,6 +55,9 @@ def transfer_picture(result: CalibrationResult) -> Picture | None:
         plain_log_ticks(lower.xaxis, [p.signal_adu for p in transfer.points])
         what = "above dark " if transfer.dark_subtracted else ""
         label(upper, y=f"temporal variance {what}[ADU²]", title="Photon transfer")
+        signals = [p.signal_adu for p in _shown(transfer.points)]
+        # One level alone would give axes without width.
+        upper.set_xlim(min(signals) / 1.4, max(signals) * 1.4)
         upper.legend(loc="upper left")
         _paint_residuals(lower, transfer)
         lower_x = "signal above dark [ADU]" if transfer.dark_subtracted else "mean [ADU]"
@@ -73,8 +76,10 @@ def transfer_picture(result: CalibrationResult) -> Picture | None:
     )
 
 
-def _shown(points: Sequence[TransferPoint], *, used: bool) -> list[TransferPoint]:
-    return [p for p in points if p.used is used and p.signal_adu > 0 and p.variance_adu2 > 0]
+def _shown(points: Sequence[TransferPoint], *, used: bool | None = None) -> list[TransferPoint]:
+    """Return the points that logarithmic axes can show: all, or those that were used or not."""
+    positive = [p for p in points if p.signal_adu > 0 and p.variance_adu2 > 0]
+    return positive if used is None else [p for p in positive if p.used is used]
 
 
 def _paint_points(axes: Axes, transfer: PhotonTransfer) -> None:
@@ -96,9 +101,7 @@ def _paint_points(axes: Axes, transfer: PhotonTransfer) -> None:
 
 
 def _paint_line(axes: Axes, transfer: PhotonTransfer) -> None:
-    signals = [p.signal_adu for p in transfer.points if p.signal_adu > 0]
-    if not signals:
-        return
+    signals = [p.signal_adu for p in _shown(transfer.points)]
     x = np.geomspace(min(signals), max(signals), 200)
     y = transfer.slope_adu * x + transfer.intercept_adu2
     positive = y > 0
@@ -118,11 +121,12 @@ def _paint_limit(both: Sequence[Axes], transfer: PhotonTransfer) -> None:
 def _paint_residuals(axes: Axes, transfer: PhotonTransfer) -> None:
     axes.axhline(0, color=RED, linewidth=1)
     points = _shown(transfer.points, used=True)
-    line = [transfer.slope_adu * p.signal_adu + transfer.intercept_adu2 for p in points]
+    lines = [transfer.slope_adu * p.signal_adu + transfer.intercept_adu2 for p in points]
+    both = [(p, y) for p, y in zip(points, lines, strict=True) if y > 0]
     axes.errorbar(
-        [p.signal_adu for p in points],
-        [100 * (p.variance_adu2 / y - 1) for p, y in zip(points, line, strict=True)],
-        yerr=[100 * p.variance_error_adu2 / y for p, y in zip(points, line, strict=True)],
+        [p.signal_adu for p, _ in both],
+        [100 * (p.variance_adu2 / y - 1) for p, y in both],
+        yerr=[100 * p.variance_error_adu2 / y for p, y in both],
         fmt="o",
         color=BLUE,
         markersize=3,

@@ -33,27 +33,35 @@ def saturation(
         Valid bits.
     """
     top = float(max_count(bit_depth))
-    full = blocks.raw_mean >= top - 0.5
-    if full.sum() >= LEAST_BLOCKS:
-        text = f"the converter ends at {top:.0f}"
-        return Value(value=top, error=0.0, unit="ADU", text=text), "converter"
-    highest = float(blocks.raw_mean.max()) if len(blocks) else 0.0
-    if transfer is None or not transfer.significant:
-        return Value.missing("no photon transfer fit to tell it by", "ADU"), ""
-    expected = transfer.slope_adu * blocks.signal + transfer.intercept_adu2
-    collapsed = blocks.variance < COLLAPSED * expected
-    collapsed &= blocks.signal > transfer.signal_limit_adu
-    if collapsed.sum() < LEAST_BLOCKS:
+    at_top = blocks.raw_mean >= top - 0.5
+    full = at_top | _collapsed(blocks, transfer)
+    if full.sum() < LEAST_BLOCKS:
+        highest = float(blocks.raw_mean.max()) if len(blocks) else 0.0
         reason = f"no level saturated; the brightest reached {highest:.0f} of {top:.0f} ADU"
         return Value.missing(reason, "ADU"), ""
-    flat = _standing_at_top(blocks, collapsed)
+    if at_top.sum() > 0.5 * full.sum():
+        text = f"the converter ends at {top:.0f}"
+        return Value(value=top, error=0.0, unit="ADU", text=text), "converter"
+    flat = _standing_at_top(blocks, full)
+    text = "the variance collapses there"
+    if at_top.any():
+        text += ", in some pixels at the end of the converter"
     value = Value(
         value=float(np.median(flat)),
         error=float(flat.std() / np.sqrt(flat.size)) + 1e-3,
         unit="ADU",
-        text="the variance collapses there",
+        text=text,
     )
-    return value, "converter" if float(value.value or 0.0) > top - 1.0 else "full well"
+    return value, "full well"
+
+
+def _collapsed(blocks: TransferBlocks, transfer: PhotonTransfer | None) -> Mask:
+    """Return which blocks beyond the fitted range have lost their shot noise."""
+    if transfer is None or not transfer.significant:
+        return np.zeros(len(blocks), dtype=bool)
+    expected = transfer.slope_adu * blocks.signal + transfer.intercept_adu2
+    low = blocks.variance < COLLAPSED * expected
+    return np.asarray(low & (blocks.signal > transfer.signal_limit_adu))
 
 
 def _standing_at_top(blocks: TransferBlocks, collapsed: Mask) -> FloatArray:
@@ -85,4 +93,11 @@ def full_well(
     relative = float(gain_e_per_adu.error or 0.0) / gain
     spread = float(np.hypot(saturation_adu.error or 0.0, offset_adu.error or 0.0)) * gain
     error = float(np.hypot(electrons * relative, spread))
-    return Value(value=electrons, error=error, unit="e", text="variance collapses there")
+    assumed = offset_adu.status == "assumed"
+    return Value(
+        value=electrons,
+        error=error,
+        unit="e",
+        status="assumed" if assumed else "measured",
+        text=f"variance collapses there{', counted from the assumed offset' if assumed else ''}",
+    )

@@ -35,8 +35,10 @@ _DRIFT_ESTIMATED = 0.25
 """Uncertainty of the mean offset in units of the read noise: offsets drift with temperature."""
 
 _LEAST_RISE = 0.05
-"""Shot noise over dark noise that an estimate of the gain needs."""
+_CLEAR_RISE = 0.5
+"""Shot noise over dark noise that an estimate of the gain needs, and that makes a good one."""
 
+_REWEIGHTINGS = 6
 _MAD_TO_SD = 1.4826
 
 
@@ -312,14 +314,29 @@ def estimate_gain(
 ) -> float | None:
     """Return electrons per count: ``variance - dark variance = (counts - offset) / gain``.
 
-    Weighted least squares through the dark point (photon transfer: Janesick, "Photon Transfer",
-    SPIE 2007): one level is enough. None where the noise hardly rises above that of the darks.
+    Weighted ratio through the dark point (photon transfer: Janesick, "Photon Transfer", SPIE
+    2007): one level is enough. Structure and motion only ever add to a variance, so of several
+    scenes that say enough the one with the least noise counts. None where the noise hardly rises
+    above that of the darks.
     """
-    means = np.concatenate([fit.level_means for fit in fits])
-    found = np.concatenate([fit.level_variances for fit in fits])
-    signal, excess = means - offset_adu, found - dark_variance_adu2
-    weight = 1.0 / np.maximum(found, 1e-12) ** 2
-    power = float(np.sum(weight * signal**2))
-    slope = float(np.sum(weight * signal * excess)) / power if power > 0 else 0.0
-    rise = slope * float(signal.max(initial=0.0))
-    return 1.0 / slope if rise > _LEAST_RISE * dark_variance_adu2 and slope > 0 else None
+    slopes = [_noise_slope(fit, offset_adu, dark_variance_adu2) for fit in fits]
+    clear = [slope for slope, rise in slopes if rise > _CLEAR_RISE]
+    weak = [slope for slope, rise in slopes if rise > _LEAST_RISE]
+    if not weak:
+        return None
+    return 1.0 / min(clear) if clear else len(weak) / sum(weak)
+
+
+def _noise_slope(
+    fit: NoiseFit, offset_adu: float, dark_variance_adu2: float
+) -> tuple[float, float]:
+    """Return variance per count of signal, and the most it rises over that of the darks."""
+    signal = np.array(fit.level_means) - offset_adu
+    excess = np.array(fit.level_variances) - dark_variance_adu2
+    weight, slope = np.ones_like(signal), 0.0
+    for _ in range(_REWEIGHTINGS):
+        power = float(np.sum(weight * signal))
+        slope = float(np.sum(weight * excess)) / power if power > 0 else 0.0
+        # From the model, not from the variances found: those that chance made small would rule.
+        weight = 1.0 / np.maximum(slope * signal + dark_variance_adu2, 1e-12)
+    return slope, slope * float(signal.max(initial=0.0)) / max(dark_variance_adu2, 1e-12)

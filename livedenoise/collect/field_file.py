@@ -39,6 +39,9 @@ SOFTWARE = f"livedenoise {__version__}"
 BIGTIFF_BYTES = 3_500_000_000
 """Above this size of all images BigTIFF is written: classic TIFF ends at 4 GiB."""
 
+SIDE_BY_SIDE_BYTES = 4_000_000
+"""From here on hashing takes longer than starting a thread for it."""
+
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
@@ -242,7 +245,10 @@ def _bytes_of(array: npt.NDArray[Any]) -> memoryview:
 
 
 def _sync_and_hash(file: RawFile, path: Path) -> str:
-    """Fsync and hash side by side: one waits for the disk, the other for the processor."""
+    """Fsync and hash; large files side by side: one waits for the disk, the other computes."""
+    if path.stat().st_size < SIDE_BY_SIDE_BYTES:
+        os.fsync(file.fileno())
+        return file_sha256(path)
     with ThreadPoolExecutor(1, thread_name_prefix="field-hash") as worker:
         digest = worker.submit(file_sha256, path)
         os.fsync(file.fileno())

@@ -91,7 +91,9 @@ def run_collect(
         raise ConfigError(
             f"{out}: holds a data set already", "go on with --resume, or choose another --out"
         )
-    scope = open_microscope_for(camera)
+    # Beside the data set: there before it, and after a kill for whoever goes on.
+    journal = out.resolve().with_name(f".{out.name}-microscope.json")
+    scope = open_microscope_for(camera, journal=journal)
     return collect_at(
         scope,
         camera,

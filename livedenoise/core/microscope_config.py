@@ -29,7 +29,7 @@ _Visit = Annotated[int, Field(ge=0)]
 
 
 class MicroscopeFaultConfig(Strict):
-    """A fault of a simulated microscope at chosen visits; a visit is a move to another place.
+    """A fault of a simulated microscope at chosen places, numbered as they are first visited.
 
     ``amount`` by kind: ``drift`` pixels per second; ``defocus`` micrometres per second;
     ``bleaching`` rate per second of full light, beside ``bleaching_per_s``; ``stage_error``
@@ -41,13 +41,13 @@ class MicroscopeFaultConfig(Strict):
 
     kind: FaultKind = Field(description="what goes wrong")
     visits: tuple[_Visit, ...] = Field(
-        min_length=1, description="at which places, counted from 0 in the order they are visited"
+        min_length=1, description="at which places, counted from 0 in the order of first visits"
     )
     amount: NotNegative = Field(
         default=0.0, description="how much: its unit is that of the kind (simulated-microscope.md)"
     )
     attempts: int = Field(
-        default=0, ge=0, description="only the first n times at that place; 0 every time"
+        default=0, ge=0, description="only the first n attempts at that place; 0 every one"
     )
 
     @model_validator(mode="after")

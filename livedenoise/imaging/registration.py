@@ -55,7 +55,7 @@ _LARGEST_REST_PX = 2.0
 _NEWTON_STEPS = 4
 _SUPPORT_RINGS = 2.0
 _STRIP_PX = 1 << 17
-_TAPS = np.arange(-2, 4)
+_TAPS: Doubles = np.arange(-2.0, 4.0)
 """Six samples around the place wanted: Lagrange interpolation of fifth degree."""
 
 
@@ -75,8 +75,6 @@ class Shift:
         Whether the images have enough structure in common.
     cross : ndarray
         float64 (N_RINGS,): real part of the cross spectrum after alignment, mean of each ring.
-    rest_px : tuple of float
-        What was left to measure after whole pixels had been taken out.
     """
 
     shift_px: tuple[float, float]
@@ -84,7 +82,6 @@ class Shift:
     peak: float
     found: bool
     cross: Doubles
-    rest_px: tuple[float, float] = (0.0, 0.0)
 
     @property
     def length_px(self) -> float:
@@ -113,7 +110,7 @@ def register(
     if not rest.found or rest.length_px > _LARGEST_REST_PX * again.binning:
         return spectra, shift
     total = (rest.shift_px[0] + whole[0], rest.shift_px[1] + whole[1])
-    return again, replace(rest, shift_px=total, rest_px=rest.shift_px)
+    return again, replace(rest, shift_px=total)
 
 
 def _common_parts(
@@ -411,9 +408,9 @@ def _weighted(parts: list[tuple[FloatImage, float]]) -> FloatImage:
 
 def _lagrange(fraction: float) -> Doubles:
     if fraction == 0.0:
-        return (_TAPS == 0).astype(np.float64)
+        return np.asarray(_TAPS == 0, np.float64)
     taps: Doubles = np.ones(_TAPS.size)
     for i, at in enumerate(_TAPS):
         for other in _TAPS[at != _TAPS]:
             taps[i] *= (fraction - other) / (at - other)
-    return taps
+    return np.asarray(taps, np.float64)

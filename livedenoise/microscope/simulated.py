@@ -268,8 +268,7 @@ class SimulatedMicroscope:
     @property
     def visit(self) -> tuple[int, int]:
         """Return number and attempt of the place it stands at, as faults count them."""
-        stage = self._need_open("visit").stage
-        return stage.visit, stage.attempt
+        return self._need_open("visit").faults.visit
 
     def _exposures(self, view: SimulatedView, run: _Run) -> Generator[Exposed]:
         exposure_ns = run.exposure_us * 1000

@@ -3,6 +3,9 @@
 Knows: the ``[[camera.microscope.fault]]`` tables, and what each kind does to one command to
 expose. Must not know: pixels, devices, clocks.
 
+Visits. A visit is a place, counted from 0 in the order in which places are first moved to. Coming
+back to a place where light was exposed is another attempt at it; passing by is none.
+
 ``docs/simulated-microscope.md`` says what each kind does. The record tells a proof what was
 really injected: a fault that met no light, or no other exposure to swap with, is not in it.
 """
@@ -77,6 +80,13 @@ class Disturbance:
         return self.wrong_us if frame < self.wrong_frames else commanded_us
 
 
+@dataclass(slots=True)
+class _Visit:
+    number: int
+    attempt: int = 0
+    lit_commands: int = 0
+
+
 class FaultBook:
     """Decides what goes wrong with each command, and remembers it.
 
@@ -91,24 +101,41 @@ class FaultBook:
     def __init__(self, faults: Sequence[MicroscopeFaultConfig], seed: int) -> None:
         self._faults = tuple(faults)
         self._seed = seed % 2**64
-        self._place = (0, 0)
+        self._visits: dict[tuple[float, float], _Visit] = {}
+        self._here = _Visit(number=0)
         self._active: dict[FaultKind, float] = {}
         self._along = (0.0, 1.0)
-        self._lit_commands = 0
         self._exposures_us: tuple[int, int] = (0, 0)
         """The last exposure that was commanded, and the last one that was another."""
         self._frames: dict[tuple[int, int, FaultKind, float], int] = {}
 
-    def arrive(self, visit: int, attempt: int) -> None:
-        """Begin an attempt at a visit."""
-        self._place = (visit, attempt)
-        self._lit_commands = 0
+    def start(self) -> None:
+        """Count visits anew: what is exposed before the first move belongs to visit 0."""
+        self._visits = {}
+        self._begin(_Visit(number=0))
+
+    def arrive(self, x_um: float, y_um: float) -> None:
+        """Arrive at a place: a new one, or another attempt at one."""
+        place = (round(x_um, 3), round(y_um, 3))
+        visit = self._visits.setdefault(place, _Visit(number=len(self._visits)))
+        if visit.lit_commands:
+            visit.attempt += 1
+            visit.lit_commands = 0
+        self._begin(visit)
+
+    @property
+    def visit(self) -> tuple[int, int]:
+        """Return number and attempt of the visit."""
+        return self._here.number, self._here.attempt
+
+    def _begin(self, visit: _Visit) -> None:
+        self._here = visit
         self._active = {
             fault.kind: fault.amount
             for fault in self._faults
-            if visit in fault.visits and not 0 < fault.attempts <= attempt
+            if visit.number in fault.visits and not 0 < fault.attempts <= visit.attempt
         }
-        entropy = np.random.SeedSequence([self._seed, _SEED_TAG, visit, attempt])
+        entropy = np.random.SeedSequence([self._seed, _SEED_TAG, *self.visit])
         angle = float(np.random.default_rng(entropy).uniform(0.0, 2.0 * pi))
         self._along = (sin(angle), cos(angle))
 
@@ -141,12 +168,12 @@ class FaultBook:
             wrong_us, wrong_frames = last_us, round(self._active["stale_frames"])
         made = Disturbance(
             kinds=self._active,
-            number=self._lit_commands,
+            number=self._here.lit_commands,
             along=self._along,
             wrong_us=wrong_us,
             wrong_frames=wrong_frames,
         )
-        self._lit_commands += is_lit
+        self._here.lit_commands += is_lit
         return made
 
     def note(self, disturbance: Disturbance, frame: int, *, is_lit: bool) -> None:
@@ -155,7 +182,7 @@ class FaultBook:
             return
         for kind, amount in disturbance.kinds.items():
             if _touches(kind, disturbance, frame):
-                key = (*self._place, kind, amount)
+                key = (*self.visit, kind, amount)
                 self._frames[key] = self._frames.get(key, 0) + 1
 
     def injected(self, visit: int | None = None, attempt: int | None = None) -> list[Injection]:

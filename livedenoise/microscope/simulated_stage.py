@@ -1,15 +1,12 @@
 """The stage of a simulated microscope: where it says it is, and what is really in view.
 
-Knows: xy and z, their speed, error, drift, tilt and focus; which place is visited how often. Must
-not know: pixels, light, clocks: every time is given.
+Knows: xy and z, their speed, error, drift, tilt and focus. Must not know: pixels, light, faults,
+clocks: every time is given.
 
 Signs. Stage coordinates are places of the specimen: at (x, y) that place is in the middle of the
 sensor. A move by +dx um shows what lies farther in +x, so the image moves by -dx / pixel_size_um
 columns; +dy moves it by -dy / pixel_size_um rows. A sample that drifts by (+dx, +dy) moves the
 image the other way.
-
-Visits. The first move after ``start`` goes to visit 0; each move to another (x, y) is the next
-visit; a move to the same (x, y) again is another attempt at it.
 """
 
 from __future__ import annotations
@@ -47,9 +44,6 @@ class SimulatedStage:
         self._error_um = (0.0, 0.0)
         self._z_um = 0.0
         self._start_ns = 0
-        self._moved = False
-        self.visit = 0
-        self.attempt = 0
         self.arrived_ns = 0
 
     @property
@@ -58,10 +52,8 @@ class SimulatedStage:
         return Position(x_um=self._xy_um[0], y_um=self._xy_um[1], z_um=self._z_um)
 
     def start(self, now_ns: int) -> None:
-        """Count visits anew; the sample begins to drift."""
+        """Begin: the sample begins to drift."""
         self._start_ns = self.arrived_ns = now_ns
-        self._moved = False
-        self.visit = self.attempt = 0
 
     def travel_ns(self, position: Position) -> int:
         """Return how long it takes to go there: the longer of both drives."""
@@ -74,7 +66,6 @@ class SimulatedStage:
         x_um, y_um, self._z_um = self._completed(position)
         if position.x_um is None and position.y_um is None:
             return
-        self._count((x_um, y_um) == self._xy_um)
         self._xy_um = (x_um, y_um)
         self.arrived_ns = now_ns
         spread = self._config.stage_error_um
@@ -108,12 +99,3 @@ class SimulatedStage:
         x_um = self._xy_um[0] if position.x_um is None else position.x_um
         y_um = self._xy_um[1] if position.y_um is None else position.y_um
         return x_um, y_um, self._z_um if position.z_um is None else position.z_um
-
-    def _count(self, same_place: bool) -> None:
-        if not self._moved:
-            self._moved = True
-        elif same_place:
-            self.attempt += 1
-        else:
-            self.visit += 1
-            self.attempt = 0

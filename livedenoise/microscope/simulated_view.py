@@ -67,7 +67,8 @@ class SimulatedView:
         """Begin: visits are counted from 0, the sample begins to drift."""
         self._seen_ns = now_ns
         self.stage.start(now_ns)
-        self._arrive()
+        self.faults.start()
+        self._stand()
 
     def let_light_fall(self, now_ns: int) -> None:
         """Bleach the field by the light since the last call."""
@@ -82,7 +83,9 @@ class SimulatedView:
         self._seen_ns = now_ns
         self.stage.arrive(position, now_ns)
         if position.x_um is not None or position.y_um is not None:
-            self._arrive()
+            there = self.stage.position
+            self.faults.arrive(there.x_um or 0.0, there.y_um or 0.0)
+            self._stand()
 
     def look(self, now_ns: int) -> None:
         """Render the specimen in view, so that the next exposure need not."""
@@ -131,8 +134,7 @@ class SimulatedView:
         lit: FloatImage = (flux * np.float32(level)).astype(np.float32, copy=False)
         return lit
 
-    def _arrive(self) -> None:
-        self.faults.arrive(self.stage.visit, self.stage.attempt)
+    def _stand(self) -> None:
         self.disturbance = self.faults.between()
         self.light.factor = self.disturbance.light
 

@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Callable
 from functools import partial
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -191,6 +192,14 @@ def _from_maps(arguments: argparse.Namespace) -> Outcome:
 def _known(arguments: argparse.Namespace) -> Known:
     from livedenoise.calibrate.results import Known
 
+    excess, gains = arguments.excess_noise, (arguments.conversion_gain, arguments.em_gain)
+    if excess is not None and excess < 1:
+        raise ConfigError(f"--excess-noise {excess:g} is below 1", "1 without EM gain, 2 at a high")
+    if (gains[0] is None) != (gains[1] is None):
+        raise ConfigError(
+            f"--conversion-gain {gains[0]} and --em-gain {gains[1]} go together",
+            "the first is measured without EM gain, the second is set on the camera",
+        )
     return Known(
         offset_adu=arguments.offset,
         excess_noise_factor=arguments.excess_noise,
@@ -244,8 +253,7 @@ def _table(outcome: Outcome) -> Table:
     content = value_table(outcome.values.items())
     table = Table(box=None, pad_edge=False)
     for number, column in enumerate(content.columns[:-1]):
-        justify = "right" if number in (1, 2) else "left"
-        table.add_column(column, no_wrap=True, justify=justify)
+        table.add_column(column, no_wrap=True, justify="right" if number in (1, 2) else "left")
     for row in content.rows:
         table.add_row(*row[:-1])
     return table
@@ -261,6 +269,19 @@ def _exposures_us(text: str) -> tuple[int, ...]:
     if not all(found):
         raise argparse.ArgumentTypeError(f"an exposure is at least 0.001 ms: {text}")
     return found
+
+
+def _not_negative(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < inf:
+        raise argparse.ArgumentTypeError(f"must be a number of at least 0, got {text}")
+    return value
+
+
+def _bit_depth(text: str) -> int:
+    if text not in map(str, range(8, 17)):
+        raise argparse.ArgumentTypeError(f"must be 8 to 16, got {text}")
+    return int(text)
 
 
 def _at_least(least: int) -> Callable[[str], int]:
@@ -289,7 +310,7 @@ def register(verbs: Verbs) -> None:
     add = parser.add_argument
     add("--out", type=Path, required=True, metavar="CAMERA", help="calibration folder to make")
     add("--camera", metavar="NAME", help="which camera of the configuration; for files, its name")
-    add("--bit-depth", type=positive(int), metavar="N", help="where the files do not say it")
+    add("--bit-depth", type=_bit_depth, metavar="N", help="where the files do not say it")
     add("--json", action="store_true", help="print one JSON object and nothing else on stdout")
     _add_taking(parser)
     _add_files(parser)
@@ -312,7 +333,13 @@ def _add_taking(parser: argparse.ArgumentParser) -> None:
     add("--light", metavar="DEV.PROP=V,...", help="levels by a device property, dimmest first")
     add("--light-off", default="", metavar="V", help="value of that property that is dark")
     add("--light-linear", action="store_true", help="its values are in proportion to the light")
-    add("--settle", type=float, default=0.0, metavar="MS", help="wait after a change of light")
+    add(
+        "--settle",
+        type=_not_negative,
+        default=0.0,
+        metavar="MS",
+        help="wait after a change of light",
+    )
     add("--discard", type=_at_least(0), default=2, metavar="N", help="frames, each series; 2")
     add("--dark-by-hand", action="store_true", help="asks you to cover the camera")
     add("--resume", action="store_true", help="go on with an interrupted calibration")

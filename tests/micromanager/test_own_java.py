@@ -299,11 +299,11 @@ engine = "identity"
     command = [sys.executable, "-m", "livedenoise", "run", str(config), "--out", str(tmp_path)]
     daemon = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        wait_until(lambda: bridge.state()["calls"].get("popNextImage", 0) > 20, 20)
+        wait_until(lambda: bridge.state()["calls"].get("popNextImage", 0) > 20, 40)
     finally:
         daemon.kill()
         daemon.wait(10)
-    wait_until(lambda: kept(bridge) == before)
+    wait_until(lambda: kept(bridge) == before, 20)
     assert not bridge.state()["running"]
     # What the daemon leaves behind is removed by the next start.
     remove_stale()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -76,6 +77,16 @@ class FakeMicroscope:
         for setting in settings:
             assert (setting.device, setting.property) == ("Laser", "Power level")
             self.power = float(setting.value)
+
+
+class Hostile:
+    """Makes a folder when it is unpickled."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __reduce__(self) -> tuple[Callable[[str], None], tuple[str]]:
+        return (os.mkdir, (str(self.folder),))
 
 
 def take(
@@ -240,9 +251,10 @@ def test_a_damaged_or_pickled_series_is_named_and_never_unpickled(tmp_path: Path
         path.write_bytes(content)
         with pytest.raises(CalibrationError, match=r"dark-00\.npz: cannot be read"):
             store.load("dark-00")
-    np.savez(path, mean_adu=np.array([{}], dtype=object), facts=np.zeros(1, np.uint8))
+    np.savez(path, mean_adu=np.array([Hostile(tmp_path / "ran")], dtype=object))
     with pytest.raises(CalibrationError, match=r"dark-00\.npz: cannot be read"):
         store.load("dark-00")
+    assert not (tmp_path / "ran").exists()
 
 
 def test_an_exposure_that_changes_within_a_series_is_refused(tmp_path: Path) -> None:

@@ -218,6 +218,28 @@ def test_the_verb_writes_a_calibration_that_predict_takes(
     assert "exists already" in capsys.readouterr().err
 
 
+def test_dark_and_lit_mistaken_for_each_other_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lit = write(tmp_path / "lit.tif", frames_at(10, 8))
+    dark = write(tmp_path / "covered.tif", frames_at(10, 8, dark=True))
+    command = ["calibrate", "--dark", str(lit), "--lit", str(dark), "--out", str(tmp_path / "c")]
+    assert main(command) == 2
+    assert "mistaken for each other" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("stuck", [500, 4095])
+def test_frames_without_noise_end_with_a_report(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], stuck: int
+) -> None:
+    write(tmp_path / "d" / "dark.tif", frames_at(10, 24, dark=True))
+    write(tmp_path / "d" / "lit.tif", np.full((6, *SHAPE), stuck, np.uint16))
+    command = ["calibrate", str(tmp_path / "d"), "--bit-depth", "12", "--out", str(tmp_path / "c")]
+    assert main(command) == 2
+    assert "gain_e_per_adu" in capsys.readouterr().err
+    assert (tmp_path / "c.report" / "report.html").exists()
+
+
 def test_without_a_gain_the_report_says_why(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -156,6 +156,8 @@ def test_a_camera_that_fails_leaves_what_was_finished(tmp_path: Path, config: Pa
         (["CONFIG", "--light", "nothing"], "DEVICE.PROPERTY"),
         (["CONFIG", "--dark-by-hand"], "no terminal"),
         (["CONFIG", "--resume"], "nothing to resume"),
+        (["CONFIG", "--excess-noise", "0.5"], "below 1"),
+        (["CONFIG", "--em-gain", "300"], "go together"),
         (["a", "b", "--maps"], "takes one folder"),
     ],
 )
@@ -175,7 +177,14 @@ def test_what_cannot_be_done_is_told_before_anything_is_exposed(
 
 @pytest.mark.parametrize(
     "option",
-    [["--dark-exposures", "1,x"], ["--dark-exposures", "0"], ["--levels", "2"], ["--frames", "1"]],
+    [
+        ["--dark-exposures", "1,x"],
+        ["--dark-exposures", "0"],
+        ["--levels", "2"],
+        ["--frames", "1"],
+        ["--settle", "-1"],
+        ["--bit-depth", "7"],
+    ],
 )
 def test_options_out_of_range_are_usage_errors(tmp_path: Path, option: list[str]) -> None:
     with pytest.raises(SystemExit) as caught:

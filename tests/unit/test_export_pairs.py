@@ -89,6 +89,18 @@ def test_a_shift_within_its_error_is_left_alone() -> None:
     assert laid.moved
 
 
+def test_moved_counts_are_rounded_and_stay_in_range() -> None:
+    pair = make_pair((0.5, -1.25))
+    bright = msgspec.structs.replace(pair, high=np.where(pair.high > 2000, 65535, 0).astype("<u2"))
+    for one in (pair, bright):
+        exact = lay(one, HEADER, Options(dtype="float32")).high
+        counts = lay(one, HEADER, Options()).high
+        assert counts.dtype == np.uint16
+        np.testing.assert_array_equal(counts, np.clip(np.round(exact), 0, 65535))
+    assert exact.max() > 65535.5
+    assert exact.min() < -0.5
+
+
 def test_as_taken_changes_no_pixel() -> None:
     pair = make_pair((2.0, 1.0))
     laid = lay(pair, HEADER, Options(aligned=False))

@@ -264,6 +264,13 @@ def test_the_light_follows_its_setting_slowly() -> None:
     wait(scope, 0.3)
     assert truth(scope, 5000) / full == pytest.approx(0.1, rel=1e-3)
     assert scope.read_property("Light", "Power") == "10"
+    # A second change while it still follows the first begins where the light is then.
+    power(scope, 90.0)
+    wait(scope, 0.01)
+    reached = 0.9 - 0.8 * exp(-0.5)
+    power(scope, 10.0)
+    expected = 0.1 + (reached - 0.1) * 4.0 * -expm1(-0.25)
+    assert truth(scope, 5000) / full == pytest.approx(expected, rel=1e-3)
 
 
 @pytest.mark.parametrize("value", ["101", "-1", "nan", "bright", ""])
