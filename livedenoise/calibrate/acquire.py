@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 
+from livedenoise.calibrate.darkness import bright_end_adu, leaks, require_unsaturated
 from livedenoise.calibrate.data import CalibrationData, Series
 from livedenoise.calibrate.drift import with_relative_light
 from livedenoise.calibrate.ladder import (
     BEYOND,
     HIGHEST,
-    PERCENTILE,
     ExposureLimits,
     Found,
     filled_fraction,
@@ -36,7 +36,6 @@ from livedenoise.core.errors import CalibrationError
 from livedenoise.core.frame import max_count
 from livedenoise.core.microscope import Microscope, MicroscopeInfo
 from livedenoise.core.progress import OnProgress, ignore_progress
-from livedenoise.imaging.ptc_moments import PixelSummary
 
 Say = Callable[[str], None]
 Ask = Callable[[str], None]
@@ -47,7 +46,6 @@ _START_US = 10_000
 _FAINT = 0.05
 _TAIL = 3.1
 """Standard deviations at which normal noise has its 99.9 percentile."""
-_LEAK = 0.1
 
 
 def acquire(
@@ -144,9 +142,8 @@ class _Acquisition:
         require_dark(self._info, self._settings, can_ask=self._ask is not None)
         darks = self._darks()
         offset_adu = _offset(darks)
-        ladder, beyond = self._ladder(darks[0].summary)
+        ladder, beyond = self._ladder(darks)
         lit = self._lit(ladder, beyond)
-        self._watch_leaks(darks, lit)
         lit, drifted = with_relative_light(lit, offset_adu)
         info = self._info
         return CalibrationData(
@@ -195,19 +192,20 @@ class _Acquisition:
             self._ask("Cover the camera: no light may reach it.")
         self._take.darken()
 
-    def _ladder(self, dark: PixelSummary) -> tuple[list[int], int]:
+    def _ladder(self, darks: list[Series]) -> tuple[list[int], int]:
         """Return the exposures of the levels, and one beyond the range (0 for none)."""
         kept = self._store.kept("ladder")
         if kept is None:
-            kept = self._searched(dark)
+            kept = self._searched(darks)
             self._store.keep("ladder", kept)
         self._warnings += kept["warnings"]
         return list(kept["exposures_us"]), int(kept["beyond_us"])
 
-    def _searched(self, dark: PixelSummary) -> dict[str, Any]:
+    def _searched(self, darks: list[Series]) -> dict[str, Any]:
         settings, bit_depth = self._settings, self._info.camera.bit_depth
-        noise_adu = float(np.sqrt(np.median(dark.variance_adu2)))
-        darkness_adu = float(np.percentile(dark.mean_adu, PERCENTILE)) + _TAIL * noise_adu
+        require_unsaturated(darks, bit_depth)
+        noise_adu = float(np.sqrt(np.median(darks[0].summary.variance_adu2)))
+        darkness_adu = bright_end_adu(darks[0]) + _TAIL * noise_adu
 
         def measure(exposure_us: int) -> float:
             return filled_fraction(self._take.one(exposure_us), darkness_adu, bit_depth)
@@ -226,7 +224,7 @@ class _Acquisition:
                 f"{rise_adu:.2g} counts above the dark frames, whose noise is {noise_adu:.2g}",
                 "put light and a static scene in front of the camera; is the shutter open?",
             )
-        warnings = self._judged(found)
+        warnings = self._judged(found) + leaks(darks, rise_adu / found.exposure_us)
         if light is not None:
             exposures = [found.exposure_us] * len(light.values)
         else:
@@ -292,25 +290,8 @@ class _Acquisition:
 
     def _loaded(self, name: str) -> Series:
         series = self._store.load(name)
-        self._take.skip(series.summary.n_frames)
+        self._take.skip(series)
         return series
-
-    def _watch_leaks(self, darks: list[Series], lit: list[Series]) -> None:
-        """Warn where dark frames brighten with exposure nearly as lit ones do."""
-        first, last = darks[0], darks[-1]
-        if last.exposure_us <= first.exposure_us:
-            return
-        means = [float(np.median(s.summary.mean_adu)) for s in (first, last)]
-        dark_rate = (means[1] - means[0]) / (last.exposure_us - first.exposure_us)
-        brightest = max(lit, key=lambda s: s.exposure_us)
-        rise = float(np.median(brightest.summary.mean_adu)) - means[0]
-        light_rate = rise / brightest.exposure_us
-        if light_rate > 0 and dark_rate > _LEAK * light_rate:
-            self._warnings.append(
-                f"dark frames brighten with exposure {100 * dark_rate / light_rate:.0f} % as fast "
-                "as lit ones: light reaches the camera behind the closed shutter, or the light is "
-                "very weak; dark current is then not what it says"
-            )
 
 
 def _offset(darks: list[Series]) -> float:

@@ -41,7 +41,7 @@ class Taker:
     ) -> None:
         self._scope, self.info, self._settings = microscope, info, settings
         self._on_progress, self._clock = on_progress, clock
-        self._start_ns = clock.now_ns()
+        self._start_ns, self._before_s = clock.now_ns(), 0.0
         self._task, self._total, self._done = "", 0, 0
         self.reference: tuple[int, str | None] = (0, None)
 
@@ -49,9 +49,10 @@ class Taker:
         """Begin a row of progress over ``total`` frames."""
         self._task, self._total, self._done = task, total, 0
 
-    def skip(self, n_frames: int) -> None:
-        """Count frames that were taken before."""
-        self._step(n_frames, "taken before")
+    def skip(self, series: Series) -> None:
+        """Count a series that was taken before; time goes on from there."""
+        self._before_s = max(self._before_s, series.time_s - self._since_start_s())
+        self._step(series.summary.n_frames, "taken before")
 
     def darken(self) -> None:
         """Close the shutter and turn the light off, as far as there is either."""
@@ -140,6 +141,9 @@ class Taker:
             self._clock.sleep_until_ns(until_ns)
 
     def _elapsed_s(self) -> float:
+        return self._before_s + self._since_start_s()
+
+    def _since_start_s(self) -> float:
         return (self._clock.now_ns() - self._start_ns) * 1e-9
 
     def _step(self, n_frames: int, note: str) -> None:

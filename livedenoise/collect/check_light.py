@@ -103,7 +103,10 @@ def check_ratio(
     low: Signal, high: Signal, measured: Ratio, camera: PairCamera, limits: Limits
 ) -> Check:
     """Check that intensity follows the dose, between the shots and within an average."""
-    odd = max((_odd_frame(one, camera) for one in (low, high)), key=lambda o: o.excess(limits))
+    odd = max(
+        (_odd_frame(one, camera, limits.sigmas) for one in (low, high)),
+        key=lambda o: o.excess(limits),
+    )
     bound = limits.ratio_tolerance + limits.sigmas * measured.error
     fits = abs(measured.deviation) <= bound
     if fits and odd.excess(limits) > 0:
@@ -151,7 +154,7 @@ class _Odd:
         return abs(self.deviation) - limits.ratio_tolerance - limits.sigmas * self.error
 
 
-def _odd_frame(signal: Signal, camera: PairCamera) -> _Odd:
+def _odd_frame(signal: Signal, camera: PairCamera, sigmas: float) -> _Odd:
     """Find a stale or flickering frame within an average, whatever bleaching there is.
 
     Bleaching is a slope: each frame is held against the line through its two neighbours.
@@ -164,8 +167,7 @@ def _odd_frame(signal: Signal, camera: PairCamera) -> _Odd:
     kinks, widths = _kinks(means)
     level = max(float(np.median(means)), 1e-12)
     one = float(np.sqrt(_mean_variance(signal.mean_adu, camera, signal.image.size)))
-    scores = np.abs(kinks) / widths
-    worst = int(np.argmax(scores))
+    worst = int(np.argmax(np.abs(kinks) - sigmas * one * widths))
     frame = int(np.argmax(np.abs(means - np.median(means))))
     text = (
         f"frame {frame + 1} of {means.size} of the {shot.role} shot has mean {means[frame]:.4g} "

@@ -29,7 +29,7 @@ from livedenoise.collect.check_place import Place
 from livedenoise.collect.program import Limits
 from livedenoise.collect.verdict import Check
 from livedenoise.imaging.cross_spectrum import block_sums
-from livedenoise.imaging.registration import interpolate
+from livedenoise.imaging.interpolation import interpolate
 
 SQUARE_PX = 4
 BLOCK_PX = 2 * SQUARE_PX

@@ -1,10 +1,13 @@
 """What a diagnosis says: every number with its error, every judgement with its reason.
 
 Knows: the form. Must not know: how anything is measured.
+
+Every number is finite, so that JSON of it is strict.
 """
 
 from __future__ import annotations
 
+from math import isfinite
 from typing import Literal
 
 import msgspec
@@ -13,12 +16,44 @@ Fit = Literal["fits", "with care", "does not fit", "unknown"]
 
 
 class Number(msgspec.Struct, frozen=True, kw_only=True):
-    """A measured number; ``value`` None where it could not be measured, ``note`` then says why."""
+    """A measured number.
+
+    Attributes
+    ----------
+    value : float or None
+        None where it could not be measured; ``note`` then says why.
+    error : float or None
+        Standard error, None where it is not known.
+    unit : str
+        Empty for fractions and correlations.
+    note : str
+        What to know when reading it.
+    upper_limit : bool
+        Whether the truth may be less, for the reason in ``note``.
+    """
 
     value: float | None
     error: float | None = None
     unit: str = ""
     note: str = ""
+    upper_limit: bool = False
+
+
+def measured(
+    value: float,
+    error: float | None = None,
+    *,
+    unit: str = "",
+    note: str = "",
+    upper_limit: bool = False,
+) -> Number:
+    """Return a number whose value and error are finite, or say that they are not."""
+    if not isfinite(value):
+        return Number(value=None, unit=unit, note=note or "not a finite number")
+    known = None if error is None or not isfinite(error) else float(error)
+    return Number(
+        value=float(value), error=known, unit=unit, note=note, upper_limit=upper_limit
+    )
 
 
 class Method(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,7 +91,7 @@ class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
     lag2_x, lag2_y : Number
         The same two pixels apart.
     row_noise, column_noise : Number
-        Noise that a whole row (column) shares, as a fraction of a pixel's noise (standard
+        Noise that a whole row (column) shares, as a fraction of all noise of a pixel (standard
         deviations).
     lag1_time : Number
         Correlation of the noise of a pixel with that in the next frame.
@@ -65,9 +100,11 @@ class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
     flicker : Number
         Standard deviation of the frames' brightness around that trend, as a fraction.
     drift : Number
-        Shift between first and last frames, pixels.
+        Largest shift of a later part of the recording against its start, pixels.
     moving : Number
         Fraction of the field whose frames differ by more than noise.
+    repeated : Number
+        Frames read that equal the one before.
     zero_fraction, saturated_fraction : Number
         Pixels at 0 and at the highest count.
     suspicions : tuple of str
@@ -101,6 +138,7 @@ class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
     flicker: Number
     drift: Number
     moving: Number
+    repeated: Number
     zero_fraction: Number
     saturated_fraction: Number
     suspicions: tuple[str, ...] = ()

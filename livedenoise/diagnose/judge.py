@@ -6,7 +6,8 @@ Assumptions
 -----------
 Blind-spot methods (Noise2Void, Krull et al., CVPR 2019; N2V2; Khademi et al., WACV 2021;
 Noise2Same, Blind2Unblind) predict a pixel from its neighbours: what neighbours share of the noise
-is predicted too and stays in the image. Noise2Noise (Lehtinen et al., ICML 2018) needs two frames
+is predicted too and stays in the image. A structured mask hides the neighbours along one line
+(structN2V, Broaddus et al., ISBI 2020). Noise2Noise (Lehtinen et al., ICML 2018) needs two frames
 of one scene with independent noise; correlation within a frame does not matter. Supervised
 training (CARE, Weigert et al., Nature Methods 2018) needs pairs and assumes nothing of the noise.
 """
@@ -14,6 +15,7 @@ training (CARE, Weigert et al., Nature Methods 2018) needs pairs and assumes not
 from __future__ import annotations
 
 from livedenoise.diagnose.facts import Diagnosis, Fit, Method, Number
+from livedenoise.diagnose.suspicions import beyond
 
 WHITE = 0.05
 """Largest correlation of neighbours that a blind-spot method hardly notices."""
@@ -23,6 +25,9 @@ ROW_NOISE = 0.1
 TIME_CORRELATED = 0.05
 MOVING = 0.1
 DRIFT_PX = 0.5
+FLICKER = 0.05
+LARGEST_ERROR = 0.05
+"""With a larger standard error a correlation says nothing."""
 
 _ORDER: dict[Fit, int] = {"fits": 0, "with care": 1, "unknown": 2, "does not fit": 3}
 
@@ -39,14 +44,31 @@ def judge(found: Diagnosis) -> tuple[Method, ...]:
     return tuple(sorted(methods, key=lambda method: _ORDER[method.fit]))
 
 
-def strongest(found: Diagnosis) -> tuple[str, float] | None:
-    """Return direction and size of the largest correlation between neighbours, None if unknown."""
-    named = {"x": found.lag1_x, "y": found.lag1_y, "the diagonals": found.lag1_diagonal}
-    known = {name: n.value for name, n in named.items() if n.value is not None}
+def strongest(found: Diagnosis) -> tuple[str, Number] | None:
+    """Return direction and correlation of the neighbours that share most, None if unknown."""
+    named = {
+        "along x": found.lag1_x,
+        "along y": found.lag1_y,
+        "along the diagonals": found.lag1_diagonal,
+        "two pixels apart along x": found.lag2_x,
+        "two pixels apart along y": found.lag2_y,
+    }
+    known = {name: number for name, number in named.items() if number.value is not None}
     if not known:
         return None
-    direction = max(known, key=lambda name: abs(known[name]))
+    direction = max(known, key=lambda name: abs(known[name].value or 0.0))
     return direction, known[direction]
+
+
+def stripes(found: Diagnosis) -> list[str]:
+    """Return which of rows and columns share enough noise to be seen."""
+    named = {"rows": found.row_noise, "columns": found.column_noise}
+    return [name for name, number in named.items() if beyond(number, ROW_NOISE)]
+
+
+def shares_time(found: Diagnosis) -> bool:
+    """Return whether the next frame shares noise."""
+    return (found.lag1_time.value or 0.0) > 0 and beyond(found.lag1_time, TIME_CORRELATED)
 
 
 def _supervised() -> Method:
@@ -60,30 +82,46 @@ def _supervised() -> Method:
 
 
 def _noise2noise(found: Diagnosis) -> Method:
-    name, title = "n2n", "Noise2Noise on repeats or neighbouring frames"
-    time, moving, drift = found.lag1_time, found.moving.value, found.drift.value
-    if found.n_frames < 2:
-        return Method(name=name, title=title, fit="unknown", why="one frame only: record repeats")
-    if time.value is not None and time.value > max(TIME_CORRELATED, 3.0 * (time.error or 0.0)):
-        why = (
-            f"neighbouring frames share noise (correlation {time.value:.2f}): averaged or filtered "
-            "in time; switch that off, or take frames further apart"
-        )
-        return Method(name=name, title=title, fit="does not fit", why=why)
-    unsure = [] if time.value is not None else ["the independence of frames could not be measured"]
-    if moving is not None and moving > MOVING:
-        unsure.append(f"something moves in {moving:.0%} of the field: gate motion, or use repeats")
-    if drift is not None and drift > DRIFT_PX:
-        unsure.append(f"it drifts by {drift:.1f} px: use neighbouring frames, not distant ones")
-    if unsure:
-        return Method(name=name, title=title, fit="with care", why="; ".join(unsure))
+    fit, why = _independence(found)
     return Method(
-        name=name,
-        title=title,
-        fit="fits",
-        why="the noise of neighbouring frames is independent and the scene stands still; "
-        "correlation within a frame does not matter",
+        name="n2n", title="Noise2Noise on repeats or neighbouring frames", fit=fit, why=why
     )
+
+
+def _independence(found: Diagnosis) -> tuple[Fit, str]:
+    if found.n_frames < 2:
+        return "unknown", "one frame only: record repeats"
+    if found.lag1_x.value is None:
+        return "unknown", "no two frames that differ: record repeats"
+    if shares_time(found):
+        return "does not fit", (
+            f"neighbouring frames share noise (correlation {found.lag1_time.value:.2f}): averaged "
+            "or filtered in time; switch that off, or take frames further apart"
+        )
+    unsure = _unsure(found)
+    if unsure:
+        return "with care", "; ".join(unsure)
+    return "fits", (
+        "the noise of neighbouring frames is independent and the scene stands still; "
+        "correlation within a frame does not matter"
+    )
+
+
+def _unsure(found: Diagnosis) -> list[str]:
+    lines = []
+    moving, repeated = found.moving.value, found.repeated.value
+    if found.lag1_time.value is None:
+        lines.append("the independence of frames could not be measured")
+    if repeated:
+        lines.append(f"leave out the {repeated:.0f} or more frames that are repeated")
+    if moving is not None and moving > MOVING:
+        lines.append(f"something moves in {moving:.0%} of the field: gate motion, or use repeats")
+    if beyond(found.drift, DRIFT_PX):
+        drift = found.drift.value
+        lines.append(f"it drifts by {drift:.1f} px: use neighbouring frames, not distant ones")
+    if beyond(found.flicker, FLICKER):
+        lines.append(f"the light flickers by {found.flicker.value:.0%}: even it out first")
+    return lines
 
 
 def _blind_spot(found: Diagnosis) -> Method:
@@ -94,59 +132,85 @@ def _blind_spot(found: Diagnosis) -> Method:
 def _blindness(found: Diagnosis) -> tuple[Fit, str]:
     largest = strongest(found)
     if largest is None:
-        return "unknown", "the correlation of neighbours needs two frames: record repeats"
-    direction, value = largest
-    shared = max((found.row_noise.value or 0.0), (found.column_noise.value or 0.0))
-    if abs(value) <= WHITE and shared <= ROW_NOISE:
-        return "fits", f"neighbouring pixels have independent noise (at most {value:.2f})"
-    if abs(value) <= WHITE:
-        return "with care", f"rows or columns share noise ({shared:.0%} of a pixel's): stripes stay"
-    if found.lag1_x.note:
+        return "unknown", "the correlation of neighbours needs two frames that differ"
+    where, number = largest
+    value = number.value or 0.0
+    if not number.upper_limit and (number.error or 0.0) > LARGEST_ERROR:
+        return "unknown", "too few pixels to measure the correlation of neighbours"
+    lines = stripes(found)
+    if abs(value) <= WHITE and not lines:
+        return "fits", f"neighbouring pixels have independent noise (at most {abs(value):.2f})"
+    if number.upper_limit:
         return "with care", (
-            f"neighbours correlate by up to {value:.2f} along {direction}, but the scene moves, "
+            f"neighbours correlate by up to {value:.2f} {where}, but the scene moves, "
             "and motion reads as correlation: repeat on a still sample"
         )
+    if abs(value) <= CORRELATED and lines:
+        return "with care", f"whole {' and '.join(lines)} share noise: stripes stay"
     if abs(value) <= CORRELATED:
-        return "with care", (
-            f"neighbours share some noise ({value:.2f} along {direction}): faint grain stays"
-        )
+        return "with care", f"neighbours share some noise ({value:.2f} {where}): faint grain stays"
     return "does not fit", (
-        f"neighbours share noise ({value:.2f} along {direction}): a blind-spot network predicts "
+        f"neighbours share noise ({value:.2f} {where}): a blind-spot network predicts "
         "the grain and leaves it in"
     )
 
 
 def _struct_n2v(found: Diagnosis) -> Method:
-    name, title = "structn2v", "blind spot with a structured mask (structN2V)"
-    x, y = found.lag1_x, found.lag1_y
-    diagonal = found.lag1_diagonal
-    if x.value is None or y.value is None or diagonal.value is None:
-        return Method(name=name, title=title, fit="unknown", why="needs two frames")
-    along = [n for n, number in (("x", x), ("y", y)) if abs(number.value or 0.0) > WHITE]
+    fit, why = _masking(found)
+    return Method(
+        name="structn2v", title="blind spot with a structured mask (structN2V)", fit=fit, why=why
+    )
+
+
+def _masking(found: Diagnosis) -> tuple[Fit, str]:
+    along = _lines_of_noise(found)
+    if along is None:
+        return "unknown", "the correlation of neighbours needs two frames that differ"
+    if found.lag1_x.upper_limit:
+        return "with care", "the scene moves, and motion reads as correlation: repeat on a still one"
     if not along:
-        return Method(
-            name=name,
-            title=title,
-            fit="with care",
-            why="not needed: neighbours are independent along both axes",
-        )
-    if len(along) == 1 and abs(diagonal.value) <= WHITE:
-        far = _reach(found, along[0])
-        why = f"the noise correlates along {along[0]} only: mask {far} pixels along {along[0]}"
-        return Method(name=name, title=title, fit="fits", why=why)
-    why = "the noise correlates in more than one direction: a mask wide enough hides the structure"
-    return Method(name=name, title=title, fit="does not fit", why=why)
+        return "with care", "not needed: neighbours are independent along both axes"
+    if len(along) == 1:
+        axis = along[0]
+        return "fits", f"the noise correlates along {axis} only: mask {_mask(found, axis)}"
+    return "does not fit", (
+        "the noise correlates in more than one direction: a mask wide enough hides the structure"
+    )
 
 
-def _reach(found: Diagnosis, axis: str) -> int:
-    lag2: Number = found.lag2_x if axis == "x" else found.lag2_y
-    return 5 if abs(lag2.value or 0.0) > WHITE else 3
+def _lines_of_noise(found: Diagnosis) -> list[str] | None:
+    """Return the directions of correlation, None if unknown."""
+    named = {
+        "x": (found.lag1_x, found.lag2_x, found.row_noise),
+        "y": (found.lag1_y, found.lag2_y, found.column_noise),
+    }
+    if any(number.value is None for numbers in named.values() for number in numbers):
+        return None
+    along = [
+        axis
+        for axis, (lag1, lag2, line) in named.items()
+        if abs(lag1.value or 0.0) > WHITE
+        or abs(lag2.value or 0.0) > WHITE
+        or beyond(line, ROW_NOISE)
+    ]
+    if abs(found.lag1_diagonal.value or 0.0) > WHITE:
+        along.append("the diagonals")
+    return along
+
+
+def _mask(found: Diagnosis, axis: str) -> str:
+    line, lag2 = (
+        (found.row_noise, found.lag2_x) if axis == "x" else (found.column_noise, found.lag2_y)
+    )
+    if beyond(line, ROW_NOISE):
+        return f"as many pixels along {axis} as the network sees"
+    return f"{2 if abs(lag2.value or 0.0) > WHITE else 1} pixels to either side along {axis}"
 
 
 def _poisson_gaussian(found: Diagnosis) -> Method:
     name, title = "pg", "self-supervised Poisson-Gaussian (Khademi 2021)"
     fit, why = _blindness(found)
-    if found.noise_model == "gaussian" and fit != "does not fit":
+    if found.noise_model == "gaussian" and fit == "fits":
         return Method(
             name=name,
             title=title,

@@ -3,7 +3,9 @@
 Knows: histograms. Must not know: files, noise models.
 
 A converter uses every count in the range it covers. Stretched data (8 bits blown up to 16, a
-contrast setting burnt in) leaves counts out at regular steps; squeezed data piles them up.
+contrast setting burnt in) leaves counts out; squeezed data piles them up; clipped data piles up
+at its end. Only counts that are frequent are looked at: where pixels are few, counts are left out
+by chance.
 """
 
 from __future__ import annotations
@@ -15,36 +17,38 @@ Counts = npt.NDArray[np.int64]
 
 _LEAST_RANGE = 12
 _FREQUENT = 50
-_NEAR_COUNTS = 4
 _PILE_SIGMAS = 8.0
+_PILE_RATIO = 1.5
 _LEAST_PILES = 5
+_TOP_RATIO = 3
+_TOP_WINDOW = 8
 
 
 def step_between_counts(histogram: Counts) -> int:
-    """Return the greatest common step between the counts that occur, 1 for untouched data.
+    """Return the greatest common step between the frequent counts, 1 for untouched data.
 
-    0 when too few different counts occur to say.
+    0 when too few different counts are frequent to say.
     """
-    used = np.flatnonzero(histogram)
+    used = np.flatnonzero(histogram >= _FREQUENT)
     if used.size < _LEAST_RANGE:
         return 0
     return int(np.gcd.reduce(np.diff(used)))
 
 
 def missing_counts(histogram: Counts) -> float:
-    """Return the fraction of counts that never occur although counts on both sides are frequent.
+    """Return the fraction of counts that never occur between counts that are frequent.
 
-    Frequent: at least 50 pixels at a count no more than four away. 0 for untouched data: the ends
-    of a histogram have frequent counts on one side only.
+    Only gaps up to four times the usual one count (at least 4): a far peak of saturated or hot
+    pixels leaves a gap as well.
     """
     frequent = np.flatnonzero(histogram >= _FREQUENT)
     if frequent.size < _LEAST_RANGE:
         return 0.0
-    inside = np.arange(frequent[0], frequent[-1] + 1)
-    before = frequent[np.searchsorted(frequent, inside, side="right") - 1]
-    after = frequent[np.searchsorted(frequent, inside, side="left")]
-    near = (inside - before <= _NEAR_COUNTS) & (after - inside <= _NEAR_COUNTS)
-    return float(((histogram[inside] == 0) & near).sum()) / float(max(1, near.sum()))
+    gaps = np.diff(frequent)
+    inside = gaps <= max(4, 4 * int(np.median(gaps)))
+    bounds = zip(frequent[:-1][inside], frequent[1:][inside], strict=True)
+    missing = sum(int((histogram[low + 1 : high] == 0).sum()) for low, high in bounds)
+    return missing / max(1, int(gaps[inside].sum()))
 
 
 def piled_counts(histogram: Counts) -> float:
@@ -58,7 +62,23 @@ def piled_counts(histogram: Counts) -> float:
     frequent = beside >= _FREQUENT
     if int(frequent.sum()) < _LEAST_RANGE:
         return 0.0
-    limit = np.maximum(1.5 * beside, beside + _PILE_SIGMAS * np.sqrt(beside))
+    limit = np.maximum(_PILE_RATIO * beside, beside + _PILE_SIGMAS * np.sqrt(beside))
     high = frequent & (middle > limit)
     count = int(high.sum())
     return count / float(frequent.sum()) if count >= _LEAST_PILES else 0.0
+
+
+def clipped_at(histogram: Counts) -> int | None:
+    """Return the highest count where pixels pile up on it as if cut off, None otherwise.
+
+    At least 50 pixels and over three times as many as at any of the eight counts before it: the
+    top of a 12-bit camera in 16-bit pixels, or a detector that saturates below the converter.
+    """
+    used = np.flatnonzero(histogram)
+    if used.size < _LEAST_RANGE:
+        return None
+    top = int(used[-1])
+    before = histogram[max(0, top - _TOP_WINDOW) : top]
+    if histogram[top] < _FREQUENT or histogram[top] <= _TOP_RATIO * int(before.max(initial=0)):
+        return None
+    return top

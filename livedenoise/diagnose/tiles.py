@@ -1,19 +1,19 @@
-"""Correlations of the noise, from differences of frames, tile by tile.
+"""The autocovariance of the noise, tile by tile, from differences of frames.
 
 Knows: arrays. Must not know: files, gains, verdicts.
 
 Two frames of a still scene differ by noise alone: ``d = (f2 - f1) / sqrt(2)`` has its variance and
-its correlation. Per tile of 32 px, after taking out what is smooth over the tile (a plane: drift,
-flicker and slow motion), products of neighbours are summed over all pairs. Tiles in which
-something moves are left out: there frames further apart differ more than neighbours do. The result
-is the mean over tiles of covariance over variance; its error comes from the scatter of the tiles.
+its correlation. Frames are cut into tiles of 32 px; a plane is taken out of every tile of every
+difference (what is smooth over the tile: bleaching, flicker, slow drift). The autocovariance comes
+from the power spectrum (Wiener and Khinchin) of the tile padded with zeros, summed over the pairs.
 
-Taking out a plane lowers every correlation of white noise by about 3 / 1024; that is added back.
+Taking out the plane lowers the covariance of white noise at lag (dy, dx) by its variance times the
+mean of the plane's hat matrix over all pixels so far apart (3 / 1024 at lag 0); added back here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
 import msgspec
@@ -22,121 +22,68 @@ import numpy.typing as npt
 
 Image = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
-Bools = npt.NDArray[np.bool_]
+Run = Sequence[Image]
 
 TILE_PX = 32
-LAGS = ((0, 1), (1, 0), (1, 1), (1, -1), (0, 2), (2, 0))
-"""(Y, X) offsets of the neighbours looked at."""
+REACH_PX = 24
+"""Largest lag kept: beyond it too few pixels of a tile are that far apart."""
 MOST_TILES = 1024
-_PLANE_BIAS = 3.0 / TILE_PX**2
-_FAR_FRAMES = 4
-MOVING_SIGMAS = 6.0
-_SLACK = 1.1
+FAR_FRAMES = 4
+
+_RAMP = np.arange(TILE_PX) - (TILE_PX - 1) / 2
+_POWER = float(np.square(_RAMP).sum()) * TILE_PX
 
 
-class TileSums(msgspec.Struct, frozen=True, kw_only=True):
-    """Sums over pairs of frames for every tile, arrays of (tiles,) or (tiles, lags).
+class TileNoise(msgspec.Struct, frozen=True, kw_only=True):
+    """Autocovariances of the noise of one frame in every tile, counts squared.
 
-    ``variance`` and ``far`` are noise variances of one frame from neighbouring frames and from
-    frames ``_FAR_FRAMES`` apart; ``lagged`` covariances at ``LAGS``; ``rows`` and ``columns``
-    variances of row and column means times the tile's edge. ``n_pairs`` is how many pairs were
-    added, ``far_ratio`` the part of ``far`` over ``variance`` that is noise, 1 for independent
-    frames.
+    Attributes
+    ----------
+    near : ndarray (tiles, REACH_PX + 1, 2 * REACH_PX + 1)
+        At lag (dy, dx): ``near[:, dy, dx + REACH_PX]``, from neighbouring frames.
+    far : ndarray or None
+        The same from frames ``FAR_FRAMES`` apart; None where no run is long enough.
+    n_near, n_far : int
+        Pairs of frames behind them.
     """
 
-    variance: Doubles
-    far: Doubles
-    lagged: Doubles
-    rows: Doubles
-    columns: Doubles
-    n_pairs: int
-    far_ratio: float
+    near: Doubles
+    far: Doubles | None
+    n_near: int
+    n_far: int
 
     @property
-    def still(self) -> Bools:
-        """Return the tiles in which nothing moves beyond noise, never fewer than a quarter."""
-        excess = excess_sigmas(self)
-        still = excess < MOVING_SIGMAS
-        least = max(1, excess.size // 4)
-        if int(still.sum()) < least:
-            still = excess <= np.partition(excess, least - 1)[least - 1]
-        return np.asarray(still & (self.variance > 0))
+    def variance(self) -> Doubles:
+        """Return the noise variance of every tile from neighbouring frames, (tiles,)."""
+        return at_lag(self.near, 0, 0)
 
 
-def tile_sums(runs: Sequence[Sequence[Image]], far_ratio: float = 1.0) -> TileSums:
-    """Add up differences of neighbouring frames over runs of consecutive frames.
+def tile_noise(runs: Sequence[Run]) -> TileNoise:
+    """Measure the autocovariances over runs of consecutive frames.
 
     Parameters
     ----------
     runs : sequence of sequences of ndarray
-        Each a run of at least two consecutive frames, float32 (Y, X), at least one tile large.
-    far_ratio : float
-        Noise variance of differences of distant frames over that of neighbours.
+        Each a run of consecutive frames, float32 (Y, X), at least one tile large.
 
     Raises
     ------
     ValueError
         If a frame is smaller than a tile, or no run has two frames.
     """
-    near = [tiles_of(b - a) for run in runs for a, b in pairwise(run)]
-    if not near:
+    near, n_near = _autocovariance(b - a for run in runs for a, b in pairwise(run))
+    if near is None:
         raise ValueError("no two consecutive frames")
-    far = [tiles_of(b - a) for run in runs for a, b in zip(run, run[_FAR_FRAMES:], strict=False)]
-    sums = [_products(tile) for tile in near]
-    variance, lagged, rows, columns = (np.mean([one[i] for one in sums], axis=0) for i in range(4))
-    far_variance = (
-        np.mean([_products(tile)[0] for tile in far], axis=0) if far else np.array(variance)
+    far, n_far = _autocovariance(
+        b - a for run in runs for a, b in zip(run, run[FAR_FRAMES:], strict=False)
     )
-    return TileSums(
-        variance=variance,
-        far=far_variance,
-        lagged=lagged,
-        rows=rows,
-        columns=columns,
-        n_pairs=len(near),
-        far_ratio=far_ratio,
-    )
+    return TileNoise(near=near, far=far, n_near=n_near, n_far=n_far)
 
 
-def correlations(sums: TileSums) -> tuple[Doubles, Doubles]:
-    """Return the correlation of the noise at each of ``LAGS``, and its standard error."""
-    still = sums.still
-    ratio = sums.lagged[still] / sums.variance[still][:, None] + _PLANE_BIAS
-    error = ratio.std(axis=0) / np.sqrt(max(1, len(ratio) - 1))
-    return ratio.mean(axis=0), error
-
-
-def shared_noise(sums: TileSums) -> tuple[Doubles, Doubles]:
-    """Return noise that rows and columns share, relative to a pixel's, and its standard error.
-
-    With a part rho of the variance shared by a whole row of n pixels, and correlations l1, l2
-    between neighbours, n times the variance of the row's mean over a pixel's variance is
-    ``1 + (n - 1) rho + 2 (l1 - rho) + 2 (l2 - rho)``; solved for rho.
-    """
-    still = sums.still
-    found, errors = [], []
-    for means, lags in ((sums.rows, (0, 4)), (sums.columns, (1, 5))):
-        variance = sums.variance[still]
-        near = 1.0 + 2.0 * sum(sums.lagged[still][:, lag] / variance for lag in lags)
-        shared = (means[still] / variance - near) / (TILE_PX - 5)
-        error = float(shared.std()) / np.sqrt(max(1, len(shared) - 1))
-        mean = float(shared.mean())
-        root = np.sqrt(max(mean, 0.0))
-        found.append(root)
-        errors.append(error / (2.0 * root) if mean > error else np.sqrt(max(error, 0.0)))
-    return np.array(found), np.array(errors)
-
-
-def excess_sigmas(sums: TileSums) -> Doubles:
-    """Return by how many standard errors distant frames differ more than neighbours, per tile.
-
-    Less what noise shared by neighbouring frames explains (``far_ratio``), and 10 % for what that
-    is not known to.
-    """
-    freedom = max(1, sums.n_pairs) * TILE_PX**2
-    expected = np.maximum(_SLACK * sums.far_ratio * sums.variance, 1e-12)
-    excess: Doubles = (sums.far - expected) / (expected * np.sqrt(4.0 / freedom))
-    return excess
+def at_lag(covariance: Doubles, dy: int, dx: int) -> Doubles:
+    """Return the covariance of pixels (dy, dx) apart, ``dy >= 0``, for every tile."""
+    found: Doubles = covariance[:, dy, dx + REACH_PX]
+    return found
 
 
 def tiles_of(difference: Image) -> Image:
@@ -154,29 +101,57 @@ def tiles_of(difference: Image) -> Image:
     return _without_plane(flat[::step] * np.float32(1 / np.sqrt(2)))
 
 
+def pairs_at(dy: int, dx: int) -> int:
+    """Return how many pixels of a tile have one (dy, dx) from them."""
+    return (TILE_PX - abs(dy)) * (TILE_PX - abs(dx))
+
+
 def _without_plane(tiles: Image) -> Image:
-    ramp = np.arange(TILE_PX, dtype=np.float32) - (TILE_PX - 1) / 2
-    power = float(np.square(ramp).sum()) * TILE_PX
+    ramp = _RAMP.astype(np.float32)
     level = tiles.mean(axis=(1, 2), keepdims=True)
-    along_y = np.einsum("tyx,y->t", tiles, ramp)[:, None, None] / power * ramp[:, None]
-    along_x = np.einsum("tyx,x->t", tiles, ramp)[:, None, None] / power * ramp
+    along_y = np.einsum("tyx,y->t", tiles, ramp)[:, None, None] / _POWER * ramp[:, None]
+    along_x = np.einsum("tyx,x->t", tiles, ramp)[:, None, None] / _POWER * ramp
     flat: Image = (tiles - level - along_y - along_x).astype(np.float32)
     return flat
 
 
-def _products(tiles: Image) -> tuple[Doubles, Doubles, Doubles, Doubles]:
-    variance = np.square(tiles).mean(axis=(1, 2), dtype=np.float64)
-    lagged = np.stack([_lagged(tiles, dy, dx) for dy, dx in LAGS], axis=1)
-    rows = TILE_PX * np.square(tiles.mean(axis=2)).mean(axis=1, dtype=np.float64)
-    columns = TILE_PX * np.square(tiles.mean(axis=1)).mean(axis=1, dtype=np.float64)
-    # The plane took the mean and slope of the row means with it: 2 of TILE_PX freedoms.
-    freedom = TILE_PX / (TILE_PX - 2.0)
-    return variance, lagged, rows * freedom, columns * freedom
+def _autocovariance(differences: Iterable[Image]) -> tuple[Doubles | None, int]:
+    """Return the mean autocovariance of every tile, unbiased, and the number of differences."""
+    from scipy import fft
+
+    total: Doubles | None = None
+    count = 0
+    for difference in differences:
+        spectrum = fft.rfft2(tiles_of(difference), s=(2 * TILE_PX, 2 * TILE_PX))
+        power = np.square(spectrum.real) + np.square(spectrum.imag)
+        if total is None:
+            total = np.zeros(power.shape)
+        total += power
+        count += 1
+    if total is None:
+        return None, 0
+    products = fft.irfft2(total / count, s=(2 * TILE_PX, 2 * TILE_PX))
+    kept = np.concatenate(
+        (products[:, : REACH_PX + 1, -REACH_PX:], products[:, : REACH_PX + 1, : REACH_PX + 1]),
+        axis=2,
+    )
+    mean = kept / _PAIRS
+    return mean + _PLANE * mean[:, :1, REACH_PX, None], count
 
 
-def _lagged(tiles: Image, dy: int, dx: int) -> Doubles:
-    """Return the mean product of pixels (dy, dx) apart, per tile."""
-    first = tiles[:, : TILE_PX - dy, max(0, -dx) : TILE_PX - max(0, dx)]
-    second = tiles[:, dy:, max(0, dx) : TILE_PX + min(0, dx)]
-    mean: Doubles = (first * second).mean(axis=(1, 2), dtype=np.float64)
-    return mean
+def _pair_counts() -> Doubles:
+    dy, dx = np.arange(REACH_PX + 1), np.abs(np.arange(-REACH_PX, REACH_PX + 1))
+    counts: Doubles = ((TILE_PX - dy)[:, None] * (TILE_PX - dx)).astype(np.float64)
+    return counts
+
+
+def _plane_bias() -> Doubles:
+    """Return the mean of the plane's hat matrix over all pixels (dy, dx) apart."""
+    ramps = np.array([np.mean(_RAMP[: TILE_PX - n] * _RAMP[n:]) for n in range(REACH_PX + 1)])
+    along_x = ramps[np.abs(np.arange(-REACH_PX, REACH_PX + 1))]
+    bias: Doubles = 1.0 / TILE_PX**2 + (ramps[:, None] + along_x) / _POWER
+    return bias
+
+
+_PAIRS = _pair_counts()
+_PLANE = _plane_bias()

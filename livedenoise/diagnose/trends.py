@@ -6,40 +6,55 @@ Knows: arrays. Must not know: files, verdicts.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from livedenoise.core.frame import Frame
-from livedenoise.diagnose.facts import Number
-from livedenoise.diagnose.tiles import tiles_of
+from livedenoise.diagnose.facts import Number, measured
+from livedenoise.diagnose.tiles import Image, Run, tiles_of
+
+if TYPE_CHECKING:
+    from livedenoise.imaging.registration import Shift
 
 Doubles = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
 
 _KERNEL = np.array([1.0, -4.0, 6.0, -4.0, 1.0]) / np.sqrt(70.0)
-_FAR = (3, 4, 5)
-"""Frames so far apart are taken to share no noise."""
+_LEAST_FRAMES = 4
+_MOSTLY_SHARED = 0.5
 
 
-def time_correlation(runs: Sequence[Sequence[Frame]]) -> Number:
+def time_correlation(runs: Sequence[Run], still: Bools) -> Number:
     """Measure the correlation of a pixel's noise with that in the next frame.
 
     The variance of the difference of frames k apart is ``2 sigma^2 (1 - rho_k)``: neighbours that
-    share noise differ less than distant frames. High-pass filtered (fourth difference along both
-    axes), so that nothing an objective forms takes part; the mean over tiles, its error from their
-    scatter.
+    share noise differ less than distant frames, 5 or 6 apart in runs of 8. Neighbours (a, a + 1)
+    and (b, b + 1) are compared with (a, b) and (a + 1, b + 1), so that every frame counts equally
+    on both sides and light that flickers or bleaches drops out. Everything is high-pass filtered
+    (fourth difference along both axes), so that nothing an objective forms takes part.
+
+    Parameters
+    ----------
+    runs : sequence of sequences of ndarray
+        Each a run of consecutive frames, float32 (Y, X).
+    still : ndarray of bool
+        (tiles,) tiles to be used.
     """
-    if not runs or len(runs[0]) <= max(_FAR):
-        return Number(value=None, note=f"needs {max(_FAR) + 1} consecutive frames")
-    filtered = [[_high_pass(frame) for frame in run] for run in runs]
-    near = _variances(filtered, 1)
-    far = np.mean([_variances(filtered, k) for k in _FAR], axis=0)
-    usable = far > 0
-    if not usable.any():
+    runs = [run for run in runs if len(run) >= _LEAST_FRAMES]
+    if not runs:
+        return Number(value=None, note=f"needs {_LEAST_FRAMES} different consecutive frames")
+    both = np.sum([_near_and_far([_high_pass(frame) for frame in run]) for run in runs], axis=0)
+    near, far = both[:, still]
+    if not far.sum() > 0:
         return Number(value=None, note="the frames do not differ at all")
-    ratio = 1.0 - near[usable] / far[usable]
-    error = float(ratio.std()) / np.sqrt(max(1, ratio.size - 1))
-    return Number(value=float(ratio.mean()), error=error)
+    share = float(near.mean() / far.mean())
+    rest = near / far.mean() - share * far / far.mean()
+    error = float(rest.std()) / np.sqrt(max(1, rest.size - 1))
+    error = max(error, _least_error(rest.size, len(runs)))
+    note = "at least: frames further apart than looked at may share noise as well"
+    return measured(1.0 - share, error, note=note if 1.0 - share > _MOSTLY_SHARED else "")
 
 
 def bleaching_and_flicker(
@@ -73,50 +88,84 @@ def bleaching_and_flicker(
     slope = float((x * (y - y.mean())).sum() / np.square(x).sum())
     residual = y - y.mean() - slope * x
     scatter = float(np.sqrt(np.square(residual).sum() / (index.size - 2)))
-    slope_error = scatter / float(np.sqrt(np.square(x).sum()))
-    lost = float(1.0 - np.exp(slope))
     shot = noise_of_mean_adu / float(signal.mean())
-    flicker = float(np.sqrt(max(scatter**2 - shot**2, 0.0)))
+    slope_error = max(scatter, shot) / float(np.sqrt(np.square(x).sum()))
+    # The variance of n - 2 residuals is known to sqrt(2 / (n - 2)) of itself.
+    power, power_error = scatter**2 - shot**2, scatter**2 * np.sqrt(2.0 / (index.size - 2))
+    flicker = float(np.sqrt(max(power, 0.0)))
+    flicker_error = power_error / (2.0 * flicker) if power > power_error else np.sqrt(power_error)
     return (
-        Number(value=lost, error=slope_error * float(np.exp(slope))),
-        Number(value=flicker, error=scatter / float(np.sqrt(2.0 * index.size))),
+        measured(1.0 - float(np.exp(slope)), slope_error * float(np.exp(slope))),
+        measured(flicker, float(flicker_error)),
     )
 
 
-def drift(runs: Sequence[Sequence[Frame]], offset_adu: float) -> tuple[Number, tuple[float, float]]:
-    """Measure the shift between the means of the first and of the last frames, in pixels."""
-    from livedenoise.imaging.registration import measure_shift
+def drift(runs: Sequence[Sequence[Frame]], n_frames: int, offset_adu: float) -> Number:
+    """Measure the largest shift of a later part of the recording against its start, in pixels.
 
+    Parameters
+    ----------
+    runs : sequence of sequences of ndarray
+        Runs of consecutive frames spread over the recording, counts (Y, X).
+    n_frames : int
+        Of the recording: an eighth of it is averaged at most, so that little drift is lost within.
+    offset_adu : float
+        Counts without light, as well as it is known.
+    """
     frames = [frame for run in runs for frame in run]
     if len(frames) < 2:
-        return Number(value=None, unit="px", note="needs 2 frames"), (0.0, 0.0)
-    half = max(1, min(len(runs[0]), len(frames) // 2))
-    first, last = (
-        np.asarray(np.mean(part, axis=0, dtype=np.float32) - np.float32(offset_adu), np.float32)
-        for part in (frames[:half], frames[-half:])
-    )
+        return Number(value=None, unit="px", note="needs 2 frames")
+    width = int(np.clip(n_frames // 8, 1, len(runs[0])))
+    parts = [run[-width:] for run in runs[1:]] or [frames[-width:]]
+    first = _mean(frames[:width], offset_adu)
+    found = [_shift(first, _mean(part, offset_adu)) for part in parts]
+    shifts = [shift for shift in found if shift is not None]
+    if not shifts:
+        return Number(value=None, unit="px", note="no structure to compare")
+    largest = max(shifts, key=lambda shift: shift.length_px)
+    return measured(largest.length_px, largest.error_px, unit="px")
+
+
+def _shift(first: Image, last: Image) -> Shift | None:
+    from livedenoise.imaging.registration import measure_shift
+
     shift = measure_shift(first, last)
-    if not shift.found:
-        return Number(value=None, unit="px", note="no structure to compare"), (0.0, 0.0)
-    size = float(np.hypot(*shift.shift_px))
-    return Number(value=size, error=shift.error_px, unit="px"), shift.shift_px
+    return shift if shift.found else None
 
 
-def _high_pass(frame: Frame) -> npt.NDArray[np.float32]:
+def _mean(frames: Sequence[Frame], offset_adu: float) -> Image:
+    return np.asarray(np.mean(frames, axis=0, dtype=np.float32) - np.float32(offset_adu))
+
+
+def _near_and_far(run: Run) -> Doubles:
+    """Return the summed variances of neighbours and of distant frames, (2, tiles)."""
+    n = len(run)
+    near, far = [], []
+    for apart in range(max(2, n - 3), n - 1):
+        for a in range(n - 1 - apart):
+            b = a + apart
+            near += [(a, a + 1), (b, b + 1)]
+            far += [(a, b), (a + 1, b + 1)]
+    known = {pair: _power(run, *pair) for pair in {*near, *far}}
+    return np.array([np.sum([known[pair] for pair in side], axis=0) for side in (near, far)])
+
+
+def _power(run: Run, first: int, second: int) -> Doubles:
+    power: Doubles = np.square(tiles_of(run[second] - run[first])).mean(
+        axis=(1, 2), dtype=np.float64
+    )
+    return power
+
+
+def _least_error(n_tiles: int, n_runs: int) -> float:
+    """Return the standard error of white noise: about 180 degrees of freedom a tile and pair."""
+    return float(np.sqrt(2.0 / (180.0 * n_tiles * n_runs)))
+
+
+def _high_pass(frame: Image) -> Image:
     from scipy.ndimage import correlate1d
 
-    image = frame.astype(np.float32)
+    image = frame
     for axis in (0, 1):
         image = correlate1d(image, _KERNEL, axis=axis, mode="reflect")
     return image
-
-
-def _variances(runs: Sequence[Sequence[npt.NDArray[np.float32]]], apart: int) -> Doubles:
-    """Return the noise variance of every tile from frames so many numbers apart."""
-    found = [
-        np.square(tiles_of(b - a)).mean(axis=(1, 2), dtype=np.float64)
-        for run in runs
-        for a, b in zip(run, run[apart:], strict=False)
-    ]
-    mean: Doubles = np.mean(found, axis=0)
-    return mean

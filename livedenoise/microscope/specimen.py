@@ -23,6 +23,7 @@ Example
 from __future__ import annotations
 
 from collections import OrderedDict
+from functools import lru_cache
 from math import ceil
 
 import numpy as np
@@ -168,11 +169,19 @@ class Specimen:
     def _rendered_tile(self, row: int, column: int) -> FloatImage:
         is_file = self._scene.kind == "file"
         side = _MAX_TILE_PX if is_file else self._side_px
-        entropy = [self._seed % 2**64, row % 2**64, column % 2**64]
-        seed = int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0])
-        field = SceneField(self._scene, (side, side), seed)
-        tile = field.flux((0, 0, side, side), (0.0, 0.0), 0.0)
+        entropy = (self._seed % 2**64, row % 2**64, column % 2**64)
+        tile = _render(self._scene, side, entropy)
         if is_file:
             # Mirrored outwards a picture wraps around without a seam.
             return np.pad(tile, ((0, side), (0, side)), mode="symmetric")
         return tile
+
+
+@lru_cache(maxsize=4)
+def _render(scene: SceneConfig, side: int, entropy: tuple[int, ...]) -> FloatImage:
+    """Return one tile, read-only. Kept: whoever opens the same specimen again waits for it once."""
+    seed = int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0])
+    field = SceneField(scene, (side, side), seed)
+    tile = field.flux((0, 0, side, side), (0.0, 0.0), 0.0)
+    tile.flags.writeable = False
+    return tile

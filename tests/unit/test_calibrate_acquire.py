@@ -23,7 +23,7 @@ from livedenoise.calibrate.ladder import (
     visiting_order,
 )
 from livedenoise.calibrate.partial import PartialStore
-from livedenoise.calibrate.settings import AcquireSettings, LightLadder, parse_light
+from livedenoise.calibrate.settings import AcquireSettings, parse_light
 from livedenoise.core.camera import CameraInfo
 from livedenoise.core.clock import ManualClock
 from livedenoise.core.errors import CalibrationError, CameraError, ConfigError
@@ -44,6 +44,8 @@ class FakeMicroscope:
         self.per_second = 0.0
         self.fails_at = -1
         self.wrong_exposure = False
+        self.leak = 0.0
+        self.covered = False
         self.exposed: list[tuple[int, int, bool, float]] = []
         camera = CameraInfo(name="fake", kind="fake", sensor=SHAPE, dtype="<u2", bit_depth=12)
         self.info = MicroscopeInfo(
@@ -62,9 +64,10 @@ class FakeMicroscope:
         rng = np.random.default_rng(len(self.exposed))
         for number in range(n_frames):
             self.clock.advance_ns(exposure_us * 1000)
-            is_lit = self.shutter or "shutter" not in self.info.capabilities
+            closed = not self.shutter and "shutter" in self.info.capabilities
+            shut = closed or self.covered
             light = self.power * (1 + self.per_second * self.clock.now_ns() * 1e-9)
-            mean = self.flux * light * exposure_us * is_lit
+            mean = self.flux * light * exposure_us * (self.leak if shut else 1.0)
             counts = 100 + rng.poisson(mean, SHAPE) + rng.normal(0, 2, SHAPE)
             pixels = np.clip(np.rint(counts), 0, 4095).astype(np.uint16)
             told = exposure_us + number if self.wrong_exposure else exposure_us
@@ -95,7 +98,7 @@ def take(
     settings: AcquireSettings = SMALL,
     *,
     resume: bool = False,
-    asked: list[str] | None = None,
+    ask: Callable[[str], None] | None = None,
 ) -> CalibrationData:
     store = PartialStore(folder, identity_of(scope.info, settings), resume=resume)
     return acquire(
@@ -104,7 +107,7 @@ def take(
         settings,
         store,
         say=print,
-        ask=None if asked is None else asked.append,
+        ask=ask,
         clock=scope.clock,
     )
 
@@ -161,27 +164,44 @@ def test_without_a_way_to_darkness_nothing_is_exposed(tmp_path: Path) -> None:
 def test_by_hand_the_user_is_asked_before_and_after_the_darks(tmp_path: Path) -> None:
     scope = FakeMicroscope(shutter=False)
     asked: list[str] = []
+
+    def user(line: str) -> None:
+        asked.append(line.split()[0])
+        scope.covered = asked[-1] == "Cover"
+
     settings = AcquireSettings(dark_frames=8, levels=4, frames=4, dark_by_hand=True)
-    take(scope, tmp_path / "p", settings, asked=asked)
-    assert [line.split()[0] for line in asked] == ["Cover", "Uncover"]
+    data = take(scope, tmp_path / "p", settings, ask=user)
+    assert asked == ["Cover", "Uncover"]
+    assert all(float(s.mean_adu.mean()) < 101 for s in data.darks().values())
+
+
+def test_by_hand_a_camera_left_uncovered_is_found_out(tmp_path: Path) -> None:
+    settings = AcquireSettings(dark_frames=8, levels=4, frames=4, dark_by_hand=True)
+    with pytest.raises(CalibrationError, match="not dark"):
+        take(FakeMicroscope(shutter=False), tmp_path / "p", settings, ask=print)
 
 
 @pytest.mark.parametrize(
-    ("counts_per_us", "told"),
-    [(1e-5, "of the range only"), (500.0, "saturates the camera"), (0.0005, "brighten")],
+    ("counts_per_us", "told"), [(1e-4, "of the range only"), (500.0, "saturates the camera")]
 )
 def test_light_that_does_not_suit_is_told(tmp_path: Path, counts_per_us: float, told: str) -> None:
-    scope = FakeMicroscope(counts_per_us)
-    if told == "brighten":
-        scope.info = FakeMicroscope(shutter=False).info
-        # The light that is off leaks: a fifth of it is always there.
-        light = LightLadder(
-            device="Laser", property="Power level", values=("1", "2", "4"), off="0.2"
-        )
-        data = take(scope, tmp_path / "p", AcquireSettings(dark_frames=8, frames=4, light=light))
-    else:
-        data = take(scope, tmp_path / "p")
+    data = take(FakeMicroscope(counts_per_us), tmp_path / "p")
     assert any(told in line for line in data.warnings), data.warnings
+
+
+def test_a_shutter_that_leaks_is_told_and_one_that_is_stuck_refused(tmp_path: Path) -> None:
+    scope = FakeMicroscope()
+    scope.leak = 0.2
+    (told,) = take(scope, tmp_path / "p").warnings
+    assert "brighten with exposure 2" in told
+    for leak, exposures_us in ((0.7, (1000, 50_000)), (1.0, (1000, 1_000_000))):
+        scope = FakeMicroscope()
+        scope.leak = leak
+        settings = AcquireSettings(dark_frames=8, dark_exposures_us=exposures_us, frames=4)
+        with pytest.raises(CalibrationError, match="not dark"):
+            take(scope, tmp_path / f"{leak}", settings)
+        # The ladder of light is not even begun.
+        assert not list((tmp_path / f"{leak}").glob("light*"))
 
 
 def test_no_light_at_all_is_an_error(tmp_path: Path) -> None:
@@ -212,6 +232,8 @@ def test_an_interruption_keeps_what_is_finished(tmp_path: Path, fails_at: int) -
     done = {path.stem for path in (tmp_path / "p").glob("*.npz")}
     again = FakeMicroscope()
     data = take(again, tmp_path / "p", resume=True)
+    times = [s.time_s for s in data.series if not s.is_dark]
+    assert times == sorted(times)
     fresh = FakeMicroscope()
     whole = take(fresh, tmp_path / "q")
     assert {s.name for s in data.series} == {s.name for s in whole.series}

@@ -159,6 +159,17 @@ def test_bleaching_is_seen_in_the_frames_of_an_average_too() -> None:
     assert named(verdict, "bleaching").value == pytest.approx(0.21, abs=0.01)
 
 
+@pytest.mark.parametrize("frame", [0, 4, 7])
+def test_one_frame_of_an_average_that_is_a_little_dark_is_found(frame: int) -> None:
+    pair, camera = make_case(with_fault(PLAIN, ratio=1.0, high_frames=8))
+    means = list(pair.high.frame_means_adu)
+    means[frame] = 100 + 0.85 * (means[frame] - 100)
+    high = Taken(**{**_fields(pair.high), "frame_means_adu": tuple(means)})
+    verdict = check_pair(Pair(low=pair.low, high=high), camera, LIMITS)
+    assert verdict.reasons == ("ratio",)
+    assert f"frame {frame + 1} of 8" in named(verdict, "ratio").text
+
+
 def test_images_of_different_shape_are_refused() -> None:
     pair, camera = make_case(PLAIN)
     small = Taken(**{**_fields(pair.high), "image": pair.high.image[:128]})

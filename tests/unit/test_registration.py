@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from livedenoise.imaging.cross_spectrum import block_sums, pair_spectra
+from livedenoise.imaging.interpolation import interpolate
 from livedenoise.imaging.registration import (
     align_high,
-    interpolate,
     measure_shift,
     register,
     valid_region,

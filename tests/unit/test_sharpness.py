@@ -21,7 +21,7 @@ def compare(
 
 
 @pytest.mark.parametrize("kind", ["tubules", "granules", "cells", "mixed"])
-@pytest.mark.parametrize(("low_e", "ratio"), [(3.0, 30.0), (100.0, 2.0)])
+@pytest.mark.parametrize(("low_e", "ratio"), [(3.0, 30.0), (100.0, 2.0), (10.0, 1.0)])
 def test_noise_is_no_blur(kind: SceneKind, low_e: float, ratio: float) -> None:
     found = compare(kind, low_e, ratio)
     assert found.found

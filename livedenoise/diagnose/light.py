@@ -1,0 +1,75 @@
+"""Frames made comparable: repeats left out, unequal light evened out.
+
+Knows: runs of frames. Must not know: files, noise models, verdicts.
+
+Where the light flickers by a fraction f, the difference of two frames holds f times the image,
+which reads as motion and as correlation. The frames of a run are therefore divided by their
+light, where structure is strong enough to measure it from: blocks of 8 px are compared with their
+mean over the run, so that no offset needs to be known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from livedenoise.core.frame import Frame
+
+Image = npt.NDArray[np.float32]
+Doubles = npt.NDArray[np.float64]
+
+_BLOCK_PX = 8
+_LEAST_AGREEMENT = 0.9
+"""Correlation of the blocks of two frames from which their noise hardly matters."""
+_LEAST_UNEVEN = 0.02
+
+
+def comparable_runs(runs: Sequence[Sequence[Frame]]) -> list[list[Image]]:
+    """Return the runs with two frames or more as float32, without repeats, in even light."""
+    found = []
+    for run in runs:
+        kept = _without_repeats(run)
+        if len(kept) > 1:
+            found.append(_evened([frame.astype(np.float32) for frame in kept]))
+    return found
+
+
+def _without_repeats(run: Sequence[Frame]) -> list[Frame]:
+    kept = [run[0]]
+    kept += [b for a, b in zip(run, run[1:], strict=False) if not np.array_equal(a, b)]
+    return kept
+
+
+def _evened(run: list[Image]) -> list[Image]:
+    light = light_of(np.stack([_blocks(frame) for frame in run]))
+    if light is None or float(np.abs(light - 1.0).max()) < _LEAST_UNEVEN:
+        return run
+    return [frame / np.float32(level) for frame, level in zip(run, light, strict=True)]
+
+
+def light_of(blocks: Doubles) -> Doubles | None:
+    """Return the light of every frame, mean 1, from the means of its blocks, (frames, blocks).
+
+    None where frames agree too little: noise, or a scene that moves.
+    """
+    centred = blocks - blocks.mean(axis=1, keepdims=True)
+    spread = np.sqrt(np.square(centred).mean(axis=1))
+    if not spread.all():
+        return None
+    agreement = (centred[0] * centred[-1]).mean() / (spread[0] * spread[-1])
+    if agreement < _LEAST_AGREEMENT:
+        return None
+    # Half the run's mean is the frame's own noise at worst; the agreement bounds its part.
+    reference = centred.mean(axis=0)
+    light: Doubles = (centred @ reference) / np.square(reference).sum()
+    return light
+
+
+def _blocks(frame: Image) -> Doubles:
+    rows, columns = (n // _BLOCK_PX for n in frame.shape)
+    cut = frame[: rows * _BLOCK_PX, : columns * _BLOCK_PX]
+    tiles = cut.reshape(rows, _BLOCK_PX, columns, _BLOCK_PX)
+    means: Doubles = tiles.mean(axis=(1, 3), dtype=np.float64).ravel()
+    return means

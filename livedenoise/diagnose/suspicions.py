@@ -1,0 +1,94 @@
+"""Signs that pixels are not what a sensor gave.
+
+Knows: what rescaling, filtering, averaging and repeating leave behind. Must not know: files, how
+anything was measured.
+"""
+
+from __future__ import annotations
+
+from livedenoise.diagnose.facts import Diagnosis, Number
+from livedenoise.diagnose.pixel_values import missing_counts, piled_counts, step_between_counts
+from livedenoise.diagnose.sampling import Counts
+
+CORRELATED = 0.15
+"""From here on, neighbours share more noise than crosstalk between a sensor's pixels makes."""
+TIME_CORRELATED = 0.15
+_LEAST_MISSING = 0.02
+_LEAST_PILED = 0.02
+_LEAST_CONSTANT = 0.05
+_SHEPPARD_ADU = 0.4
+"""Noise below this is lost in the rounding to whole counts."""
+
+
+def suspicions(found: Diagnosis, histogram: Counts, constant_fraction: float) -> tuple[str, ...]:
+    """Return what is suspected, in words.
+
+    Parameters
+    ----------
+    found : Diagnosis
+        Its numbers.
+    histogram : ndarray of int64
+        Pixels at each count; empty for float frames.
+    constant_fraction : float
+        Part of the field in which no pixel ever changes.
+    """
+    lines = _rescaled(histogram) if histogram.size else _floating(found)
+    repeated = found.repeated.value
+    if repeated:
+        lines.append(f"{repeated:.0f} frames equal the frame before: repeated, not exposed anew")
+    lines += _filtered(found) + _too_quiet(found)
+    if _LEAST_CONSTANT < constant_fraction < 1.0:
+        lines.append(
+            f"{constant_fraction:.0%} of the field never changes by a count: masked, padded or "
+            "cut off"
+        )
+    return tuple(lines)
+
+
+def _floating(found: Diagnosis) -> list[str]:
+    return [f"pixels are {found.dtype}, not counts of a converter: processed already"]
+
+
+def _rescaled(histogram: Counts) -> list[str]:
+    step, piled = step_between_counts(histogram), piled_counts(histogram)
+    missing = missing_counts(histogram)
+    if step > 1:
+        return [f"the counts are multiples of {step}: scaled up from fewer bits"]
+    if missing > _LEAST_MISSING:
+        return [f"{missing:.0%} of the counts never occur: stretched"]
+    if piled > _LEAST_PILED:
+        return [f"{piled:.0%} of the counts occur far too often: squeezed or rounded twice"]
+    return []
+
+
+def _filtered(found: Diagnosis) -> list[str]:
+    lines = []
+    near = [found.lag1_x, found.lag1_y]
+    known = [n for n in near if n.value is not None and not n.upper_limit]
+    largest = max(known, key=lambda n: abs(n.value or 0.0), default=Number(value=None))
+    value = largest.value or 0.0
+    if beyond(largest, CORRELATED):
+        how = "smoothed, despeckled or resampled" if value > 0 else "sharpened or deconvolved"
+        lines.append(
+            f"neighbouring pixels share noise ({value:.2f}): {how} "
+            "(a sensor's own pixels are independent)"
+        )
+    if beyond(found.lag1_time, TIME_CORRELATED):
+        lines.append("neighbouring frames share noise: a running average or a filter in time")
+    return lines
+
+
+def _too_quiet(found: Diagnosis) -> list[str]:
+    noise = found.noise.value
+    if found.dtype == "<f4" or noise is None or not 0.0 < noise < _SHEPPARD_ADU:
+        return []
+    return [
+        f"the noise is {noise:.2f} counts: below the rounding to whole counts; denoised, or "
+        "scaled down to fewer bits"
+    ]
+
+
+def beyond(number: Number, limit: float) -> bool:
+    """Return whether a number lies beyond a limit, either way, and three errors from 0."""
+    value = abs(number.value or 0.0)
+    return value > limit and value > 3.0 * (number.error or 0.0)
