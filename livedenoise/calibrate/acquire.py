@@ -10,7 +10,8 @@ of each series is what the reference says. Levels are not taken in rising order 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -203,7 +204,8 @@ class _Acquisition:
 
     def _searched(self, darks: list[Series]) -> dict[str, Any]:
         settings, bit_depth = self._settings, self._info.camera.bit_depth
-        require_unsaturated(darks, bit_depth)
+        with self._useless(darks):
+            require_unsaturated(darks, bit_depth)
         noise_adu = float(np.sqrt(np.median(darks[0].summary.variance_adu2)))
         darkness_adu = bright_end_adu(darks[0]) + _TAIL * noise_adu
 
@@ -224,7 +226,9 @@ class _Acquisition:
                 f"{rise_adu:.2g} counts above the dark frames, whose noise is {noise_adu:.2g}",
                 "put light and a static scene in front of the camera; is the shutter open?",
             )
-        warnings = self._judged(found) + leaks(darks, rise_adu / found.exposure_us)
+        warnings = self._judged(found)
+        with self._useless(darks):
+            warnings += leaks(darks, rise_adu / found.exposure_us)
         if light is not None:
             exposures = [found.exposure_us] * len(light.values)
         else:
@@ -233,6 +237,16 @@ class _Acquisition:
         if light is not None or found.fraction < HIGHEST * 0.8 or beyond_us > self._longest_us():
             beyond_us = 0
         return {"exposures_us": exposures, "beyond_us": beyond_us, "warnings": warnings}
+
+    @contextmanager
+    def _useless(self, darks: list[Series]) -> Iterator[None]:
+        """Forget dark frames that are refused: going on with them would be refused again."""
+        try:
+            yield
+        except CalibrationError:
+            for series in darks:
+                self._store.discard(series.name)
+            raise
 
     def _longest_us(self) -> int:
         return self._info.exposure_max_us or 2 * self._settings.max_exposure_us

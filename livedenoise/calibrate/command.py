@@ -89,7 +89,13 @@ def calibrate_camera(
         data = acquire(microscope, info, settings, store, say=say, ask=ask, on_progress=on_progress)
     finally:
         microscope.close()
-    outcome = _write_measured(out, data, known)
+    try:
+        outcome = _write_measured(out, data, known)
+    except CalibrationError as error:
+        kept = (
+            f"the series are kept: --resume measures them again, deleting {store.folder} takes new"
+        )
+        raise CalibrationError(error.message, f"{error.hint}; {kept}".lstrip("; ")) from error
     store.remove()
     return outcome
 

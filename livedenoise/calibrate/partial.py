@@ -97,6 +97,10 @@ class PartialStore:
                 f"{path}: cannot be read: {error}", f"delete {path}: it is taken again"
             ) from error
 
+    def discard(self, name: str) -> None:
+        """Delete a series that turned out to be of no use."""
+        (self.folder / f"{name}.npz").unlink(missing_ok=True)
+
     def keep(self, name: str, facts: dict[str, Any]) -> None:
         """Store facts (what the search for the exposure found) as JSON."""
         path = self.folder / f"{name}.json"

@@ -53,6 +53,7 @@ def transfer_picture(result: CalibrationResult) -> Picture | None:
         upper.set_xscale("log")
         upper.set_yscale("log")
         plain_log_ticks(lower.xaxis, [p.signal_adu for p in transfer.points])
+        plain_log_ticks(upper.yaxis, [p.variance_adu2 for p in transfer.points])
         what = "above dark " if transfer.dark_subtracted else ""
         label(upper, y=f"temporal variance {what}[ADU²]", title="Photon transfer")
         signals = [p.signal_adu for p in _shown(transfer.points)]

@@ -242,7 +242,7 @@ def check_motion(
 ) -> Check:
     """Check that nothing in the field moved or changed between the shots."""
     limit = limits.max_motion
-    if residual is None or not_judged:
+    if residual is None or not_judged or min(residual.low.shape) < BLOCK_PX:
         text = not_judged or "not judged: the images share too little ground"
         return Check(name="motion", value=None, limit=limit, passed=True, text=text)
     value, count = differing_fraction(residual, ratio, place, camera, limits.sigmas)

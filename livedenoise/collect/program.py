@@ -39,7 +39,7 @@ class Limits(Strict):
         default=0.1, description="intensity lost between the low shots of a bracket"
     )
     max_focus_change: Positive = Field(
-        default=0.15, description="relative change of sharpness between the shots of a pair"
+        default=0.2, description="relative change of sharpness between the shots of a pair"
     )
     max_motion: Positive = Field(
         default=0.0005,

@@ -56,6 +56,12 @@ def measured(
     )
 
 
+def beyond(number: Number, limit: float) -> bool:
+    """Return whether a number lies beyond a limit, either way, and three errors from 0."""
+    value = abs(number.value or 0.0)
+    return value > limit and value > 3.0 * (number.error or 0.0)
+
+
 class Method(msgspec.Struct, frozen=True, kw_only=True):
     """Whether a way of training fits this noise, and why."""
 

@@ -14,8 +14,7 @@ training (CARE, Weigert et al., Nature Methods 2018) needs pairs and assumes not
 
 from __future__ import annotations
 
-from livedenoise.diagnose.facts import Diagnosis, Fit, Method, Number
-from livedenoise.diagnose.suspicions import beyond
+from livedenoise.diagnose.facts import Diagnosis, Fit, Method, Number, beyond
 
 WHITE = 0.05
 """Largest correlation of neighbours that a blind-spot method hardly notices."""
@@ -204,7 +203,8 @@ def _mask(found: Diagnosis, axis: str) -> str:
     )
     if beyond(line, ROW_NOISE):
         return f"as many pixels along {axis} as the network sees"
-    return f"{2 if abs(lag2.value or 0.0) > WHITE else 1} pixels to either side along {axis}"
+    far = "two pixels" if abs(lag2.value or 0.0) > WHITE else "one pixel"
+    return f"{far} to either side along {axis}"
 
 
 def _poisson_gaussian(found: Diagnosis) -> Method:

@@ -12,27 +12,37 @@ import msgspec
 import numpy as np
 
 from livedenoise.acquire.sources import open_source
+from livedenoise.core.constants import CameraConstants
 from livedenoise.core.errors import ConfigError
 from livedenoise.core.progress import OnProgress, Progress, ignore_progress
 from livedenoise.core.source import FrameSource
-from livedenoise.diagnose.facts import Diagnosis, Number
+from livedenoise.diagnose.correlation import correlations, shared_noise
+from livedenoise.diagnose.facts import Diagnosis, Number, measured
 from livedenoise.diagnose.judge import judge
-from livedenoise.diagnose.pixel_values import missing_counts, piled_counts, step_between_counts
+from livedenoise.diagnose.light import Image, comparable_runs
+from livedenoise.diagnose.motion import Motion, find_motion
 from livedenoise.diagnose.sampling import LEAST_EDGE_PX, Sampled, sample
-from livedenoise.diagnose.tiles import (
-    MOVING_SIGMAS,
-    TileSums,
-    correlations,
-    excess_sigmas,
-    shared_noise,
-    tile_sums,
-)
+from livedenoise.diagnose.suspicions import suspicions
+from livedenoise.diagnose.tiles import TileNoise, tile_noise
 from livedenoise.diagnose.trends import bleaching_and_flicker, drift, time_correlation
 from livedenoise.diagnose.words import sentences
 from livedenoise.imaging.noise_fit import NoiseFit, constants_from_fit, fit_noise
 
-_TWO_FRAMES = "needs two consecutive frames"
+_SPATIAL = (
+    "lag1_x",
+    "lag1_y",
+    "lag1_diagonal",
+    "lag2_x",
+    "lag2_y",
+    "row_noise",
+    "column_noise",
+    "lag1_time",
+    "moving",
+)
 _MOVES = "upper limit: the scene moves"
+_ONLY_FAST = "only fast motion would be seen: fewer than 5 different frames in a row"
+_DARKEST = "if the darkest part of the image is dark"
+_LEVEL = "the noise does not follow the signal"
 
 
 def diagnose(path: Path, on_progress: OnProgress = ignore_progress) -> Diagnosis:
@@ -48,7 +58,7 @@ def diagnose(path: Path, on_progress: OnProgress = ignore_progress) -> Diagnosis
     Raises
     ------
     ConfigError
-        If it cannot be read, or its frames are smaller than 32 px.
+        If it cannot be read, its frames are smaller than 32 px, or pixels are not finite.
     """
     with open_source(path) as source:
         if min(source.shape) < LEAST_EDGE_PX:
@@ -61,27 +71,18 @@ def diagnose(path: Path, on_progress: OnProgress = ignore_progress) -> Diagnosis
             on_progress(Progress(task="diagnose", done=done, total=total))
 
         sampled = sample(source, on_frame)
-        measured = _measure(source, sampled)
-    judged = msgspec.structs.replace(measured, methods=judge(measured))
-    return msgspec.structs.replace(judged, summary=sentences(judged))
+        found = _measure(source, sampled)
+    found = msgspec.structs.replace(found, methods=judge(found))
+    return msgspec.structs.replace(found, summary=sentences(found))
 
 
 def _measure(source: FrameSource, sampled: Sampled) -> Diagnosis:
     fit = fit_noise(sampled.frames, bit_depth=source.bit_depth)
     constants = constants_from_fit(fit)
-    shared = time_correlation(sampled.runs)
-    sums = _sums(sampled, shared)
-    numbers = _spatial(sums, fit) | _temporal(sampled, fit, constants.offset_adu)
-    numbers["lag1_time"] = shared
-    electrons = constants.model == "poisson_gaussian"
-    why = "the noise does not follow the signal"
-    gain = Number(
-        value=constants.gain_e_per_adu,
-        error=constants.gain_e_per_adu * fit.slope_error_adu / fit.slope_adu,
-        unit="e/count",
-    )
-    read_noise = Number(value=constants.read_noise_e, unit="e")
-    return Diagnosis(
+    runs = comparable_runs(sampled.runs)
+    noise = tile_noise(runs) if runs else None
+    numbers = _spatial(noise, runs) | _temporal(source, sampled, constants, _mean_noise(fit, noise))
+    found = Diagnosis(
         path=str(source.path),
         n_frames=source.n_frames,
         n_used=len(sampled.frames),
@@ -89,15 +90,15 @@ def _measure(source: FrameSource, sampled: Sampled) -> Diagnosis:
         dtype=source.dtype,
         bit_depth=source.bit_depth,
         noise_model=constants.model,
-        gain=gain if electrons else Number(value=None, note=why),
-        read_noise=read_noise if electrons else Number(value=None, note=why),
-        offset=Number(value=constants.offset_adu, unit="counts"),
-        noise=Number(value=fit.sigma_adu, unit="counts"),
-        zero_fraction=Number(value=sampled.zero_fraction),
-        saturated_fraction=Number(value=sampled.top_fraction),
-        suspicions=_suspicions(source, sampled, fit, numbers),
-        **_each(numbers),
+        offset=measured(constants.offset_adu, unit="counts"),
+        noise=measured(fit.sigma_adu, unit="counts"),
+        repeated=measured(sampled.repeats),
+        zero_fraction=measured(sampled.zero_fraction),
+        saturated_fraction=measured(sampled.top_fraction),
+        **_each(_electrons(fit, constants) | numbers),
     )
+    constant = float((noise.variance == 0).mean()) if noise is not None else 0.0
+    return msgspec.structs.replace(found, suspicions=suspicions(found, sampled.histogram, constant))
 
 
 def _each(numbers: dict[str, Number]) -> dict[str, Any]:
@@ -105,78 +106,55 @@ def _each(numbers: dict[str, Number]) -> dict[str, Any]:
     return dict(numbers)
 
 
-def _sums(sampled: Sampled, shared: Number) -> TileSums | None:
-    if len(sampled.runs[0]) < 2:
-        return None
-    runs = [[frame.astype(np.float32) for frame in run] for run in sampled.runs]
-    return tile_sums(runs, far_ratio=1.0 / (1.0 - min(max(shared.value or 0.0, 0.0), 0.95)))
-
-
-def _spatial(sums: TileSums | None, fit: NoiseFit) -> dict[str, Number]:
-    names = ("lag1_x", "lag1_y", "lag1_diagonal", "lag2_x", "lag2_y", "row_noise", "column_noise")
-    if sums is None or not sums.variance.any():
-        why = _TWO_FRAMES if sums is None else "the frames do not differ at all"
-        return {name: Number(value=None, note=why) for name in (*names, "moving")}
-    value, error = correlations(sums)
-    # LAGS: x, y, the two diagonals, two pixels in x and in y.
-    diagonal = 2 if abs(value[2]) > abs(value[3]) else 3
-    moving = float((excess_sigmas(sums) >= MOVING_SIGMAS).mean())
-    note = _MOVES if fit.method == "moving frame pairs" else ""
-    found = {
-        name: Number(value=float(value[at]), error=float(error[at]), note=note)
-        for name, at in zip(names, (0, 1, diagonal, 4, 5), strict=False)
-    }
-    shared, shared_error = shared_noise(sums)
-    for at, name in enumerate(("row_noise", "column_noise")):
-        found[name] = Number(value=float(shared[at]), error=float(shared_error[at]))
-    return found | {"moving": Number(value=moving)}
-
-
-def _temporal(sampled: Sampled, fit: NoiseFit, offset_adu: float) -> dict[str, Number]:
-    pixels = sampled.frames[0].size
-    bleaching, flicker = bleaching_and_flicker(
-        sampled.trend_index, sampled.trend_mean, offset_adu, fit.sigma_adu / np.sqrt(pixels)
-    )
-    shift, _ = drift(sampled.runs, offset_adu)
+def _electrons(fit: NoiseFit, constants: CameraConstants) -> dict[str, Number]:
+    if constants.model != "poisson_gaussian":
+        return {name: Number(value=None, note=_LEVEL) for name in ("gain", "read_noise")}
+    gain = constants.gain_e_per_adu
     return {
-        "bleaching": bleaching,
-        "flicker": flicker,
-        "drift": shift,
+        "gain": measured(gain, gain * fit.slope_error_adu / fit.slope_adu, unit="e/count"),
+        "read_noise": measured(
+            constants.read_noise_e, unit="e", note=_DARKEST, upper_limit=True
+        ),
     }
 
 
-def _suspicions(
-    source: FrameSource, sampled: Sampled, fit: NoiseFit, numbers: dict[str, Number]
-) -> tuple[str, ...]:
-    found = _value_suspicions(source, sampled)
-    if sampled.repeats:
-        found.append(f"{sampled.repeats} frames equal the frame before: repeated, not exposed anew")
-    lag1 = max(abs(numbers[name].value or 0.0) for name in ("lag1_x", "lag1_y"))
-    if lag1 > 0.15 and not numbers["lag1_x"].note:
-        found.append(
-            f"neighbouring pixels share noise ({lag1:.2f}): smoothed, despeckled or resampled "
-            "(a sensor's own pixels are independent)"
-        )
-    if fit.shared_noise or (numbers["lag1_time"].value or 0.0) > 0.15:
-        found.append("neighbouring frames share noise: a running average or a filter in time")
-    if source.dtype != "<f4" and 0.0 < fit.sigma_adu < 0.4:
-        found.append(
-            f"the noise is {fit.sigma_adu:.2f} counts: below the rounding to whole counts, or "
-            "scaled down to fewer bits"
-        )
-    return tuple(found)
+def _mean_noise(fit: NoiseFit, noise: TileNoise | None) -> float:
+    """Return the noise of one pixel in the mean of a frame, counts: bright parts weigh more."""
+    levels = float(np.sqrt(np.mean(np.maximum(fit.level_variances, 0.0))))
+    direct = 0.0 if noise is None else float(np.sqrt(noise.variance.mean()))
+    return max(fit.sigma_adu, levels, direct)
 
 
-def _value_suspicions(source: FrameSource, sampled: Sampled) -> list[str]:
-    if not sampled.histogram.size:
-        return [f"pixels are {source.dtype}, not counts of a converter: processed already"]
-    found = []
-    step = step_between_counts(sampled.histogram)
-    missing, piled = missing_counts(sampled.histogram), piled_counts(sampled.histogram)
-    if step > 1:
-        found.append(f"all counts are multiples of {step} apart: scaled up from fewer bits")
-    elif missing > 0.02:
-        found.append(f"{missing:.0%} of the counts never occur: stretched")
-    if step <= 1 and piled > 0.02:
-        found.append(f"{piled:.0%} of the counts occur far too often: squeezed or rounded twice")
-    return found
+def _spatial(noise: TileNoise | None, runs: list[list[Image]]) -> dict[str, Number]:
+    if noise is None or not noise.variance.any():
+        return {name: Number(value=None, note="needs two frames that differ") for name in _SPATIAL}
+    motion = find_motion(noise)
+    limit = {"note": _MOVES, "upper_limit": True} if motion.limit else {}
+    lags = correlations(noise, motion.still)
+    sides = [lags.pop("diagonal"), lags.pop("antidiagonal")]
+    lags["lag1_diagonal"] = max(sides, key=lambda pair: abs(pair[0]))
+    lags["row_noise"] = shared_noise(noise, motion.still, "x")
+    lags["column_noise"] = shared_noise(noise, motion.still, "y")
+    found = {name: measured(*pair, **limit) for name, pair in lags.items()}
+    return found | {
+        "lag1_time": time_correlation(runs, motion.still),
+        "moving": _moving(motion, noise),
+    }
+
+
+def _moving(motion: Motion, noise: TileNoise) -> Number:
+    return measured(float(motion.moving.mean()), note="" if noise.far is not None else _ONLY_FAST)
+
+
+def _temporal(
+    source: FrameSource, sampled: Sampled, constants: CameraConstants, noise_adu: float
+) -> dict[str, Number]:
+    pixels = source.shape[0] * source.shape[1]
+    bleaching, flicker = bleaching_and_flicker(
+        sampled.trend_index,
+        sampled.trend_mean,
+        constants.offset_adu,
+        noise_adu / float(np.sqrt(pixels)),
+    )
+    shift = drift(sampled.runs, source.n_frames, constants.offset_adu)
+    return {"bleaching": bleaching, "flicker": flicker, "drift": shift}

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from livedenoise.core.frame import Frame, max_count
 from livedenoise.core.source import FrameSource
+from livedenoise.diagnose.pixel_values import clipped_at
 
 EDGE_PX = 768
 RUN_FRAMES = 8
@@ -40,7 +41,8 @@ class Sampled(msgspec.Struct, frozen=True, kw_only=True):
     trend_index, trend_mean : ndarray
         Frame numbers and mean counts of frames spread over the recording, (n,).
     zero_fraction, top_fraction : float
-        Pixels at 0, and at the highest count of the bit depth (float: the highest found).
+        Pixels at 0, and at the highest count: that of the bit depth, or where they pile up below
+        it. 0 for float frames, which have neither.
     histogram : ndarray of int64
         Pixels at each count of integer frames; empty for float ones.
     repeats : int
@@ -107,25 +109,32 @@ def _sampled(
     means: Doubles,
 ) -> Sampled:
     frames = [frame for run in runs for frame in run]
-    whole = frames[0].dtype.kind == "u"
-    top = max_count(source.bit_depth) if whole else max(float(frame.max()) for frame in frames)
-    histogram = np.zeros(0, np.int64)
-    if whole:
-        most = max(int(frame.max()) for frame in frames) + 1
-        histogram = sum(
-            (np.bincount(frame.ravel(), minlength=most) for frame in frames),
-            start=np.zeros(most, np.int64),
-        )
+    histogram = _histogram(frames)
+    zero = top = 0.0
+    if histogram.size:
+        highest = clipped_at(histogram) or max_count(source.bit_depth)
+        zero = float(histogram[0]) / float(histogram.sum())
+        top = float(histogram[highest:].sum()) / float(histogram.sum())
     return Sampled(
         runs=runs,
         run_starts=starts,
         trend_index=trend,
         trend_mean=means,
-        zero_fraction=float(np.mean([(frame == 0).mean() for frame in frames])),
-        top_fraction=float(np.mean([(frame >= top).mean() for frame in frames])),
+        zero_fraction=zero,
+        top_fraction=top,
         histogram=histogram,
         repeats=sum(np.array_equal(a, b) for run in runs for a, b in pairwise(run)),
     )
+
+
+def _histogram(frames: list[Frame]) -> Counts:
+    if frames[0].dtype.kind != "u":
+        return np.zeros(0, np.int64)
+    most = max(int(frame.max()) for frame in frames) + 1
+    histogram = np.zeros(most, np.int64)
+    for frame in frames:
+        histogram += np.bincount(frame.ravel(), minlength=most)
+    return histogram
 
 
 def _run_starts(n_frames: int) -> tuple[tuple[int, ...], int]:

@@ -6,7 +6,7 @@ anything was measured.
 
 from __future__ import annotations
 
-from livedenoise.diagnose.facts import Diagnosis, Number
+from livedenoise.diagnose.facts import Diagnosis, Number, beyond
 from livedenoise.diagnose.pixel_values import missing_counts, piled_counts, step_between_counts
 from livedenoise.diagnose.sampling import Counts
 
@@ -86,9 +86,3 @@ def _too_quiet(found: Diagnosis) -> list[str]:
         f"the noise is {noise:.2f} counts: below the rounding to whole counts; denoised, or "
         "scaled down to fewer bits"
     ]
-
-
-def beyond(number: Number, limit: float) -> bool:
-    """Return whether a number lies beyond a limit, either way, and three errors from 0."""
-    value = abs(number.value or 0.0)
-    return value > limit and value > 3.0 * (number.error or 0.0)

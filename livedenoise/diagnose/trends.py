@@ -77,7 +77,8 @@ def bleaching_and_flicker(
     -------
     bleaching, flicker : Number
         Fraction of the signal lost from first to last frame (negative: gained); standard deviation
-        around the trend as a fraction, what shot noise explains taken out.
+        of the frames' light as a fraction, what shot noise explains taken out. It comes from
+        second differences in time, so that a trend that is not exponential does not enter.
     """
     signal = mean_adu - offset_adu
     if index.size < 4 or float(signal.min()) <= 3.0 * noise_of_mean_adu:
@@ -90,14 +91,21 @@ def bleaching_and_flicker(
     scatter = float(np.sqrt(np.square(residual).sum() / (index.size - 2)))
     shot = noise_of_mean_adu / float(signal.mean())
     slope_error = max(scatter, shot) / float(np.sqrt(np.square(x).sum()))
-    # The variance of n - 2 residuals is known to sqrt(2 / (n - 2)) of itself.
-    power, power_error = scatter**2 - shot**2, scatter**2 * np.sqrt(2.0 / (index.size - 2))
-    flicker = float(np.sqrt(max(power, 0.0)))
-    flicker_error = power_error / (2.0 * flicker) if power > power_error else np.sqrt(power_error)
+    flicker, flicker_error = _flicker(y, shot)
     return (
         measured(1.0 - float(np.exp(slope)), slope_error * float(np.exp(slope))),
-        measured(flicker, float(flicker_error)),
+        measured(flicker, flicker_error),
     )
+
+
+def _flicker(log_signal: Doubles, shot: float) -> tuple[float, float]:
+    second = log_signal[:-2] - 2.0 * log_signal[1:-1] + log_signal[2:]
+    found = float(np.square(second).mean()) / 6.0
+    # Second differences two apart share frames: their squares correlate by 16/36 and 1/36.
+    error = found * float(np.sqrt(2.0 * (1.0 + 2.0 * 17.0 / 36.0) / second.size))
+    power = found - shot**2
+    root = float(np.sqrt(max(power, 0.0)))
+    return root, error / (2.0 * root) if power > error else float(np.sqrt(error))
 
 
 def drift(runs: Sequence[Sequence[Frame]], n_frames: int, offset_adu: float) -> Number:

@@ -5,8 +5,16 @@ Knows: what numbers mean to a microscopist. Must not know: how they were measure
 
 from __future__ import annotations
 
-from livedenoise.diagnose.facts import Diagnosis, Number
-from livedenoise.diagnose.judge import CORRELATED, DRIFT_PX, MOVING, ROW_NOISE, WHITE, strongest
+from livedenoise.diagnose.facts import Diagnosis, Number, beyond
+from livedenoise.diagnose.judge import (
+    CORRELATED,
+    DRIFT_PX,
+    MOVING,
+    WHITE,
+    shares_time,
+    stripes,
+    strongest,
+)
 
 
 def sentences(found: Diagnosis) -> tuple[str, ...]:
@@ -29,8 +37,9 @@ def shown(number: Number, digits: int = 3) -> str:
 def _kind(found: Diagnosis) -> str:
     if found.noise_model == "gaussian":
         return (
-            f"The noise ({shown(found.noise)}) does not follow the signal: read noise dominates, "
-            "or the images were processed. Nothing can be said in electrons; calibrate the camera."
+            f"The noise ({shown(found.noise)}) does not follow the signal: light is even or too "
+            "faint, or the images were processed. Nothing can be said in electrons; calibrate the "
+            "camera."
         )
     return (
         f"The variance follows the mean: about {shown(found.gain)}, read noise about "
@@ -42,30 +51,29 @@ def _kind(found: Diagnosis) -> str:
 def _correlation(found: Diagnosis) -> str:
     largest = strongest(found)
     if largest is None:
-        return "With one frame, noise and structure cannot be told apart: record repeats."
-    direction, value = largest
-    if found.lag1_x.note and abs(value) > WHITE:
+        return "Without two frames that differ, noise and structure cannot be told apart."
+    where, number = largest
+    value = number.value or 0.0
+    if number.upper_limit and abs(value) > WHITE:
         return (
-            f"Neighbouring pixels correlate by at most {value:.2f} along {direction}; the scene "
+            f"Neighbouring pixels correlate by at most {value:.2f} ({where}); the scene "
             "moves, and motion reads as correlation: record a still sample to know."
         )
     if abs(value) <= WHITE:
-        return f"Neighbouring pixels have independent noise (correlation at most {value:.3f})."
+        return f"Neighbouring pixels have independent noise (correlation at most {abs(value):.3f})."
     strength = "strongly" if abs(value) > CORRELATED else "slightly"
     return (
-        f"The noise of neighbouring pixels is {strength} correlated: {value:.2f} along "
-        f"{direction}. A filter in camera, microscope or software, or resampling, does that."
+        f"The noise of neighbouring pixels is {strength} correlated: {value:.2f} {where}. "
+        "A filter in camera, microscope or software, or resampling, does that."
     )
 
 
 def _stripes(found: Diagnosis) -> list[str]:
-    lines = []
-    for name, number in (("rows", found.row_noise), ("columns", found.column_noise)):
-        if number.value is not None and number.value > ROW_NOISE:
-            lines.append(
-                f"Whole {name} share noise, {number.value:.0%} of a pixel's: expect stripes."
-            )
-    return lines
+    shares = {"rows": found.row_noise, "columns": found.column_noise}
+    return [
+        f"Whole {name} share noise, {shares[name].value:.0%} of a pixel's: expect stripes."
+        for name in stripes(found)
+    ]
 
 
 def _clipping(found: Diagnosis) -> list[str]:
@@ -86,21 +94,19 @@ def _clipping(found: Diagnosis) -> list[str]:
 
 def _changes(found: Diagnosis) -> list[str]:
     lines = []
-    bleaching, drift, moving = found.bleaching, found.drift, found.moving
-    time = found.lag1_time
-    if bleaching.value is not None and abs(bleaching.value) > max(
-        0.02, 3.0 * (bleaching.error or 0.0)
-    ):
-        verb = "falls" if bleaching.value > 0 else "rises"
-        lines.append(f"The signal {verb} by {abs(bleaching.value):.1%} over the recording.")
-    if found.flicker.value is not None and found.flicker.value > 0.01:
+    bleaching, moving = found.bleaching.value or 0.0, found.moving.value or 0.0
+    if beyond(found.bleaching, 0.02):
+        verb = "falls" if bleaching > 0 else "rises"
+        lines.append(f"The signal {verb} by {abs(bleaching):.1%} over the recording.")
+    if beyond(found.flicker, 0.01):
         lines.append(f"The light flickers by {found.flicker.value:.1%} from frame to frame.")
-    if drift.value is not None and drift.value > max(DRIFT_PX, 3.0 * (drift.error or 0.0)):
-        lines.append(f"The field drifts by {drift.value:.1f} px over the recording.")
-    if moving.value is not None and moving.value > MOVING:
-        lines.append(f"Something moves in {moving.value:.0%} of the field.")
-    if time.value is not None and time.value > max(0.05, 3.0 * (time.error or 0.0)):
+    if beyond(found.drift, DRIFT_PX):
+        lines.append(f"The field drifts by {found.drift.value:.1f} px over the recording.")
+    if moving > MOVING:
+        lines.append(f"Something moves in {moving:.0%} of the field.")
+    if shares_time(found):
         lines.append(
-            f"Neighbouring frames share noise (correlation {time.value:.2f}): averaged in time."
+            f"Neighbouring frames share noise (correlation {found.lag1_time.value:.2f}): averaged "
+            "in time."
         )
     return lines

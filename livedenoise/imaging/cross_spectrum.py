@@ -90,7 +90,8 @@ def pair_spectra(first: FloatImage, second: FloatImage, *, least_binning: int = 
     """
     if first.shape != second.shape:
         raise ValueError(f"images of one shape are needed, got {first.shape} and {second.shape}")
-    binning = max(least_binning, -(-max(first.shape) // LARGEST_SIDE_PX))
+    enough = min(first.shape) // LEAST_SIDE_PX
+    binning = max(least_binning, min(-(-max(first.shape) // LARGEST_SIDE_PX), enough), 1)
     if min(first.shape) // binning < LEAST_SIDE_PX:
         raise ValueError(f"images of {first.shape} are too small to compare their spectra")
     a, b = (block_sums(image, binning) for image in (first, second))

@@ -26,6 +26,7 @@ import numpy.typing as npt
 
 from livedenoise.imaging.cross_spectrum import (
     HANN_VARIANCE_FACTOR,
+    LEAST_SIDE_PX,
     N_RINGS,
     TAIL_RINGS,
     Doubles,
@@ -99,7 +100,7 @@ def register(
     whole = [round(d) for d in shift.shift_px]
     if not shift.found or not any(whole):
         return spectra, shift
-    parts = _common_parts(first, second, whole)
+    parts = _common_parts(first, second, whole, LEAST_SIDE_PX * least_binning)
     if parts is None:
         return spectra, shift
     again = pair_spectra(*parts, least_binning=least_binning)
@@ -111,13 +112,13 @@ def register(
 
 
 def _common_parts(
-    first: FloatImage, second: FloatImage, whole: list[int]
+    first: FloatImage, second: FloatImage, whole: list[int], least_px: int
 ) -> tuple[FloatImage, FloatImage] | None:
     """Return what both images show, in sizes that transform fast; None where it is too little."""
     here, there = [], []
     for length, shift in zip(first.shape, whole, strict=True):
         common = (length - abs(shift)) // _FAST_SIDE_PX * _FAST_SIDE_PX
-        if common < length // 2:
+        if common < max(length // 2, least_px):
             return None
         start = max(0, -shift)
         here.append(slice(start, start + common))

@@ -8,7 +8,7 @@ frequency: ``b(k) = cross(k) / (power_high(k) - noise_high)``. The noise of the 
 enter the mean of the cross spectrum, and that of the high image is small and taken out. In focus
 ``b`` is the same at all frequencies; a Gaussian difference of blur makes it ``a exp(-q k^2)`` with
 ``2 q`` the difference of the two variances of the point-spread functions (px^2). From ``q`` and
-the spectrum follows the relative change of the root mean square gradient over intensity.
+the spectrum follows the relative change of the root mean square Laplacian over intensity.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class SharpnessChange:
     Attributes
     ----------
     change : float
-        Relative loss of rms gradient of the blurrier image: negative where the first (low) image
+        Relative loss of rms Laplacian of the blurrier image: negative where the first (low) image
         is blurrier, positive where the second is; between -1 and 1.
     error : float
         Standard error; infinite where the images share too little structure.
@@ -81,7 +81,7 @@ def compare_sharpness(spectra: PairSpectra, shift: Shift) -> SharpnessChange:
     k2 = spectra.grid.k[usable] ** 2
     slope, error = _slopes(spectra, shift.cross, signal, usable)
     q, q_error = _fit_blur(k2, slope, error)
-    energy = spectra.grid.count[usable] * k2 * signal[usable]
+    energy = spectra.grid.count[usable] * k2**2 * signal[usable]
     change = _change(q, k2, energy)
     step = max(q_error, 1e-6)
     spread = 0.5 * abs(_change(q + step, k2, energy) - _change(q - step, k2, energy))

@@ -32,6 +32,7 @@ _ROWS = (
     ("flicker", "flicker"),
     ("drift", "drift"),
     ("field in which something moves", "moving"),
+    ("frames read that repeat the one before", "repeated"),
     ("pixels at 0", "zero_fraction"),
     ("pixels at the highest count", "saturated_fraction"),
 )

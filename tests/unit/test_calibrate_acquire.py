@@ -7,6 +7,7 @@ import os
 import pickle
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from livedenoise.calibrate.acquire import acquire, identity_of
+from livedenoise.calibrate.command import OpenMicroscope, calibrate_camera
 from livedenoise.calibrate.data import CalibrationData
 from livedenoise.calibrate.ladder import (
     ExposureLimits,
@@ -23,13 +25,14 @@ from livedenoise.calibrate.ladder import (
     visiting_order,
 )
 from livedenoise.calibrate.partial import PartialStore
+from livedenoise.calibrate.results import Known
 from livedenoise.calibrate.settings import AcquireSettings, parse_light
 from livedenoise.core.camera import CameraInfo
 from livedenoise.core.clock import ManualClock
 from livedenoise.core.errors import CalibrationError, CameraError, ConfigError
 from livedenoise.core.microscope import Exposed, MicroscopeInfo, Setting
 
-SHAPE = (12, 16)
+SHAPE = (16, 20)
 SMALL = AcquireSettings(dark_frames=10, dark_exposures_us=(1000, 50_000), levels=8, frames=6)
 
 
@@ -46,6 +49,8 @@ class FakeMicroscope:
         self.wrong_exposure = False
         self.leak = 0.0
         self.covered = False
+        self.is_noisy = True
+        self.closed = False
         self.exposed: list[tuple[int, int, bool, float]] = []
         camera = CameraInfo(name="fake", kind="fake", sensor=SHAPE, dtype="<u2", bit_depth=12)
         self.info = MicroscopeInfo(
@@ -56,6 +61,12 @@ class FakeMicroscope:
             exposure_min_us=10,
             exposure_max_us=2_000_000,
         )
+
+    def open(self) -> MicroscopeInfo:
+        return self.info
+
+    def close(self) -> None:
+        self.closed = True
 
     def expose(self, exposure_us: int, n_frames: int = 1) -> Iterator[Exposed]:
         self.exposed.append((exposure_us, n_frames, self.shutter, self.power))
@@ -68,7 +79,8 @@ class FakeMicroscope:
             shut = closed or self.covered
             light = self.power * (1 + self.per_second * self.clock.now_ns() * 1e-9)
             mean = self.flux * light * exposure_us * (self.leak if shut else 1.0)
-            counts = 100 + rng.poisson(mean, SHAPE) + rng.normal(0, 2, SHAPE)
+            shot = rng.poisson(mean, SHAPE) if self.is_noisy else np.full(SHAPE, mean)
+            counts = 100 + shot + rng.normal(0, 2, SHAPE)
             pixels = np.clip(np.rint(counts), 0, 4095).astype(np.uint16)
             told = exposure_us + number if self.wrong_exposure else exposure_us
             yield Exposed(pixels=pixels, exposure_us=told, t_host_ns=self.clock.now_ns())
@@ -166,7 +178,7 @@ def test_by_hand_the_user_is_asked_before_and_after_the_darks(tmp_path: Path) ->
     asked: list[str] = []
 
     def user(line: str) -> None:
-        asked.append(line.split()[0])
+        asked.append(line.partition(" ")[0])
         scope.covered = asked[-1] == "Cover"
 
     settings = AcquireSettings(dark_frames=8, levels=4, frames=4, dark_by_hand=True)
@@ -200,8 +212,8 @@ def test_a_shutter_that_leaks_is_told_and_one_that_is_stuck_refused(tmp_path: Pa
         settings = AcquireSettings(dark_frames=8, dark_exposures_us=exposures_us, frames=4)
         with pytest.raises(CalibrationError, match="not dark"):
             take(scope, tmp_path / f"{leak}", settings)
-        # The ladder of light is not even begun.
-        assert not list((tmp_path / f"{leak}").glob("light*"))
+        # The ladder of light is not even begun, and what was refused is not gone on with.
+        assert not list((tmp_path / f"{leak}").glob("*.npz"))
 
 
 def test_no_light_at_all_is_an_error(tmp_path: Path) -> None:
@@ -239,13 +251,18 @@ def test_an_interruption_keeps_what_is_finished(tmp_path: Path, fails_at: int) -
     assert {s.name for s in data.series} == {s.name for s in whole.series}
     # Nothing finished is taken twice: each lit series has its reference frames too.
     spared = [n for name in done for n in _exposures_of(name)]
-    assert len(again.exposed) <= len(fresh.exposed) - len(spared)
+    assert len(_series_of(again)) == len(_series_of(fresh)) - len(spared)
     kept = PartialStore(tmp_path / "p", identity_of(again.info, SMALL), resume=True)
     for name in done:
         found = next(s for s in data.series if s.name == name)
         loaded = kept.load(name)
         assert loaded.summary.n_frames == found.summary.n_frames
         np.testing.assert_array_equal(loaded.summary.mean_adu, found.summary.mean_adu)
+
+
+def _series_of(scope: FakeMicroscope) -> list[tuple[int, int, bool, float]]:
+    """Return what was exposed but for the search, which takes one frame behind two discarded."""
+    return [taken for taken in scope.exposed if taken[1] > 3]
 
 
 def _exposures_of(name: str) -> list[str]:
@@ -286,6 +303,27 @@ def test_an_exposure_that_changes_within_a_series_is_refused(tmp_path: Path) -> 
         take(scope, tmp_path / "p")
     assert json.loads((tmp_path / "p" / "settings.json").read_text())["camera"] == "fake"
     assert not list((tmp_path / "p").glob("*.npz"))
+
+
+def test_where_no_gain_comes_out_report_and_series_are_kept(tmp_path: Path) -> None:
+    scope = FakeMicroscope()
+    scope.is_noisy = False
+    out = tmp_path / "c"
+
+    def calibrate(*, resume: bool = False) -> None:
+        make = cast("OpenMicroscope", lambda: scope)
+        calibrate_camera(make, SMALL, out, known=Known(), say=print, resume=resume)
+
+    with pytest.raises(CalibrationError, match="gain_e_per_adu") as caught:
+        calibrate()
+    assert scope.closed
+    assert not out.exists()
+    assert "--resume" in caught.value.hint
+    assert (tmp_path / "c.report" / "report.html").exists()
+    exposed = len(scope.exposed)
+    with pytest.raises(CalibrationError, match="gain_e_per_adu"):
+        calibrate(resume=True)
+    assert len(scope.exposed) == exposed
 
 
 @given(st.floats(1e-7, 1.0), st.integers(10, 1_000_000))

@@ -170,6 +170,18 @@ def test_one_frame_of_an_average_that_is_a_little_dark_is_found(frame: int) -> N
     assert f"frame {frame + 1} of 8" in named(verdict, "ratio").text
 
 
+@pytest.mark.parametrize("side", [1, 6, 20, 40])
+def test_small_fields_are_judged_by_what_they_show(side: int) -> None:
+    pair, camera = make_case(with_fault(PLAIN, kind="flat", known="given"))
+    shots = {
+        role: Taken(**{**_fields(getattr(pair, role)), "image": image[:side, :side]})
+        for role, image in (("low", pair.low.image), ("high", pair.high.image))
+    }
+    verdict = check_pair(Pair(low=shots["low"], high=shots["high"]), camera, LIMITS)
+    assert verdict.accepted, [c.text for c in verdict.checks if not c.passed]
+    assert np.isfinite(verdict.psnr_db)
+
+
 def test_images_of_different_shape_are_refused() -> None:
     pair, camera = make_case(PLAIN)
     small = Taken(**{**_fields(pair.high), "image": pair.high.image[:128]})

@@ -88,6 +88,17 @@ def test_binned_spectra_give_the_shift_in_pixels_of_the_image() -> None:
     assert found.shift_px == pytest.approx((1.4, -2.2), abs=0.15)
 
 
+@pytest.mark.parametrize("shape", [(33, 1500), (64, 65), (40, 41), (1500, 70)])
+def test_narrow_and_odd_fields_are_registered(shape: tuple[int, int]) -> None:
+    rng = np.random.default_rng(0)
+    scene = render_scene("tubules", (shape[0] + 8, shape[1] + 8), rng) * np.float32(2000)
+    a, b = scene[4:-4, 4:-4], scene[3:-5, 4:-4]
+    low, high = (rng.poisson(one).astype(np.float32) for one in (a, b))
+    for binning in {1, min(shape) // 32}:
+        found = measure_shift(low, high, least_binning=binning)
+        assert not found.found or found.shift_px == pytest.approx((1.0, 0.0), abs=0.5)
+
+
 @settings(max_examples=30, deadline=None)
 @given(
     rows=st.integers(1, 40),
