@@ -41,7 +41,8 @@ def scene_of(
 def exposed(mean_e: Floats, sensor: SensorConfig = CLEAN, *, seed: int = 0) -> Stack:
     """Return frames (T, Y, X) of mean electrons (T, Y, X), as the sensor's counts."""
     rows, columns = mean_e.shape[1:]
-    maps = draw_maps(sensor, 7, (0, 0, columns, rows))
+    sensor = sensor.model_copy(update={"width_px": columns, "height_px": rows})
+    maps = draw_maps(sensor, 7)
     rng = np.random.default_rng(seed + 1000)
     return np.stack([expose(frame.astype(np.float32), maps, sensor, rng) for frame in mean_e])
 

@@ -226,8 +226,10 @@ def _excess(scores: Doubles, level: Doubles) -> Doubles:
     excess = np.ones(scores.size)
     flat = scores.ravel()
     for part in np.array_split(order, groups):
-        found = float(np.quantile(flat[part], _QUIET_QUANTILE)) / usual if part.size else 1.0
-        excess[part] = np.clip(found, 1.0, _LARGEST_EXCESS)
+        if part.size:
+            rank = int(_QUIET_QUANTILE * part.size)
+            found = float(np.partition(flat[part], rank)[rank]) / usual
+            excess[part] = np.clip(found, 1.0, _LARGEST_EXCESS)
     return excess.reshape(scores.shape)
 
 

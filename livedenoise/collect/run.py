@@ -3,9 +3,10 @@
 Knows: the order of moving, exposing, checking, storing; when a field is tried again; when to give
 up. Must not know: how devices move, how pairs are judged, how files look.
 
-While the stage moves on, a worker checks and stores the field just left. Nothing is exposed
-before that is done: a kill loses at most the field in progress, and at most two fields are ever in
-memory. A field to be tried again is gone back to at once.
+While the stage moves on, a worker puts the field just left on disk, unjudged; nothing is exposed
+before that is done, so a kill loses at most the field in progress. It is checked and stored while
+the next one is exposed. At most three fields are ever in memory. A field to be tried again is gone
+back to as soon as that is known: after the next one, or at once where that was not begun.
 """
 
 from __future__ import annotations
@@ -18,30 +19,15 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import msgspec
 
 from livedenoise.collect.arriving import Arrival
+from livedenoise.collect.pending import FieldTaken
 from livedenoise.collect.program import Program
 from livedenoise.collect.records import FieldRecord, SiteRecord
-from livedenoise.collect.shots import Pair, Taken, make_pairs
+from livedenoise.collect.shots import Pair
 from livedenoise.collect.stopwatch import Stopwatch
 from livedenoise.collect.taking import ShotTaker
 from livedenoise.collect.verdict import PairVerdict
-from livedenoise.core.errors import CollectError
+from livedenoise.core.errors import CameraError, CollectError
 from livedenoise.core.progress import OnProgress, Progress
-
-
-class FieldTaken(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything exposed at one field in one attempt: the shots of each of its sites."""
-
-    field: int
-    attempt: int
-    taken: tuple[tuple[Taken, ...], ...]
-    dose_us: float
-    elapsed_s: float
-    overhead_s: float
-
-    @property
-    def pairs(self) -> tuple[tuple[Pair, ...], ...]:
-        """Return the pairs of each site."""
-        return tuple(tuple(make_pairs(list(site))) for site in self.taken)
 
 
 class PairShown(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,7 +40,8 @@ class PairShown(msgspec.Struct, frozen=True, kw_only=True):
 
 
 OnPair = Callable[[PairShown], None]
-Finish = Callable[[FieldTaken], tuple[FieldRecord, tuple[PairShown, ...]]]
+Outcome = tuple[FieldRecord, tuple[PairShown, ...]]
+Finish = Callable[[FieldTaken], Outcome]
 """Checks and stores a field; called by a worker, one field at a time."""
 
 
@@ -92,6 +79,8 @@ class Collection:
         Go to a site; take a shot.
     stopwatch : Stopwatch
         Shared by both.
+    keep : callable
+        Puts a field on disk as it is, unjudged.
     finish : callable
         Checks and stores a field.
     on_progress, on_pair : callable
@@ -107,6 +96,7 @@ class Collection:
         arrival: Arrival,
         taker: ShotTaker,
         stopwatch: Stopwatch,
+        keep: Callable[[FieldTaken], None],
         finish: Finish,
         on_progress: OnProgress,
         on_pair: OnPair | None,
@@ -116,11 +106,15 @@ class Collection:
         self._arrival = arrival
         self._taker = taker
         self._stopwatch = stopwatch
+        self._keep = keep
         self._finish = finish
         self._on_progress = on_progress
         self._on_pair = on_pair
         self._stop = stop
         self._failed_in_a_row: list[FieldRecord] = []
+        self._queue: deque[tuple[int, int]] = deque()
+        self._kept: Future[None] | None = None
+        self._waiting: deque[Future[Outcome]] = deque()
 
     def run(self, left: Mapping[int, int], tally: Tally) -> None:
         """Take the fields that are left.
@@ -139,27 +133,42 @@ class Collection:
         CameraError, RecordError
             If the microscope or the disk fails; every earlier field is on disk.
         """
-        queue = deque(left.items())
+        self._queue = deque(left.items())
         with ThreadPoolExecutor(1, thread_name_prefix="pairs") as worker:
-            pending: Future[tuple[FieldRecord, tuple[PairShown, ...]]] | None = None
-            while queue and not self._stop.is_set():
-                field, attempt = queue.popleft()
-                self._stopwatch.start()
-                self._go(field)
-                again = self._settle(pending, tally)
-                pending = None
-                if again is not None:
-                    queue.appendleft((field, attempt))
-                    field, attempt = again
-                    self._go(field)
-                pending = worker.submit(self._finish, self._expose(field, attempt))
-                if not queue or self._stop.is_set():
-                    again = self._settle(pending, tally)
-                    pending = None
-                    if again is not None:
-                        queue.appendleft(again)
-            if pending is not None:
-                self._settle(pending, tally)
+            try:
+                while self._step(worker, tally):
+                    pass
+            except CameraError:
+                self._drain(tally)
+                raise
+            self._drain(tally)
+
+    def _step(self, worker: ThreadPoolExecutor, tally: Tally) -> bool:
+        """Take one field, or wait for the outcome of the last; return whether there is more."""
+        if not self._queue or self._stop.is_set():
+            self._settle(tally)
+            return bool(self._queue or self._waiting) and not self._stop.is_set()
+        field, attempt = self._queue.popleft()
+        self._stopwatch.start()
+        self._go(field)
+        self._safe(tally)
+        taken = self._expose(field, attempt)
+        self._kept = worker.submit(self._keep, taken)
+        self._waiting.append(worker.submit(self._finish, taken))
+        return True
+
+    def _safe(self, tally: Tally) -> None:
+        """Wait until the field before is on disk, and the one before that is judged."""
+        if self._kept is not None:
+            kept, self._kept = self._kept, None
+            kept.result()
+        while self._waiting and (len(self._waiting) > 1 or self._waiting[0].done()):
+            self._settle(tally)
+
+    def _drain(self, tally: Tally) -> None:
+        """Wait until everything that was exposed is judged and stored."""
+        while self._waiting:
+            self._settle(tally)
 
     def _go(self, field: int) -> None:
         homes = self._program.homes_z_um
@@ -182,15 +191,11 @@ class Collection:
             overhead_s=self._stopwatch.overhead_s,
         )
 
-    def _settle(
-        self,
-        pending: Future[tuple[FieldRecord, tuple[PairShown, ...]]] | None,
-        tally: Tally,
-    ) -> tuple[int, int] | None:
-        """Wait until a field is on disk; return it with its next attempt when it is tried again."""
-        if pending is None:
-            return None
-        record, shown = pending.result()
+    def _settle(self, tally: Tally) -> None:
+        """Wait for the oldest outcome and tell it; put the field back in line to try it again."""
+        if not self._waiting:
+            return
+        record, shown = self._waiting.popleft().result()
         tally.add(record)
         if self._on_pair is not None:
             for one in shown:
@@ -202,9 +207,9 @@ class Collection:
             Progress(task="collect", done=done, total=total, unit="fields", note=note)
         )
         if record.status == "retry":
-            return record.field, record.attempt + 1
-        self._watch_failures(record)
-        return None
+            self._queue.appendleft((record.field, record.attempt + 1))
+        else:
+            self._watch_failures(record)
 
     def _watch_failures(self, record: FieldRecord) -> None:
         if record.status == "done":

@@ -139,6 +139,10 @@ def collect_at(
             work.collection(on_progress, on_pair, stop).run(work.left, tally)
         except (CameraError, CollectError, RecordError) as problem:
             error = problem
+    # What counts is what is on disk, also where the run ended in the middle of something.
+    tally = Tally()
+    for record in read_records(out):
+        tally.add(record)
     report, errors = _report(out, work.program, plan, on_progress) if with_report else ("", [])
     errors = [str(error), *errors] if error is not None else errors
     total = len(work.program.fields)

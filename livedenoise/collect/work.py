@@ -7,6 +7,7 @@ know: how any of them works.
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Self
@@ -29,6 +30,7 @@ from livedenoise.collect.dataset_resume import require_new
 from livedenoise.collect.finishing import Finisher
 from livedenoise.collect.light_path import LightPath
 from livedenoise.collect.manifest import read_header
+from livedenoise.collect.pending import PendingFields
 from livedenoise.collect.plan import Plan, make_program
 from livedenoise.collect.program import Program
 from livedenoise.collect.records import MANIFEST_NAME, DatasetHeader
@@ -51,6 +53,8 @@ class Work(msgspec.Struct, frozen=True, kw_only=True):
     arrival: Arrival
     taker: ShotTaker
     stopwatch: Stopwatch
+    pending: PendingFields
+    finisher: Finisher
     left: dict[int, int]
     notes: tuple[str, ...]
 
@@ -99,6 +103,11 @@ class Work(msgspec.Struct, frozen=True, kw_only=True):
             begin = _Begin(program, info, known, taker, arrival)
             writer, camera = begin(header, plan, out, on_progress)
         undo.callback(writer.close)
+        pending = PendingFields(out)
+        undo.callback(pending.close)
+        finisher = Finisher(program, camera, writer, pending)
+        left = writer.found.left(len(program.fields))
+        notes = [*writer.found.notes(), *_judge_left(pending, finisher, left)]
         return cls(
             program=program,
             writer=writer,
@@ -106,8 +115,10 @@ class Work(msgspec.Struct, frozen=True, kw_only=True):
             arrival=arrival,
             taker=taker,
             stopwatch=stopwatch,
-            left=writer.found.left(len(program.fields)),
-            notes=tuple(writer.found.notes()),
+            pending=pending,
+            finisher=finisher,
+            left=left,
+            notes=tuple(notes),
         )
 
     def collection(
@@ -119,11 +130,27 @@ class Work(msgspec.Struct, frozen=True, kw_only=True):
             arrival=self.arrival,
             taker=self.taker,
             stopwatch=self.stopwatch,
-            finish=Finisher(self.program, self.camera, self.writer),
+            keep=self.pending.keep,
+            finish=self.finisher,
             on_progress=on_progress,
             on_pair=on_pair,
             stop=stop,
         )
+
+
+def _judge_left(pending: PendingFields, finisher: Finisher, left: dict[int, int]) -> Iterator[str]:
+    """Judge and store the fields that a kill left on disk; take them out of ``left``."""
+
+    def is_recorded(field: int, attempt: int) -> bool:
+        return field not in left or attempt < left[field]
+
+    for taken in pending.left(is_recorded):
+        record, _ = finisher(taken)
+        if record.status == "retry":
+            left[record.field] = record.attempt + 1
+        else:
+            del left[record.field]
+        yield f"field {record.field}, exposed before the last end, was judged now: {record.status}"
 
 
 class _Begin:

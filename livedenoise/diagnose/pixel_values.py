@@ -14,14 +14,16 @@ import numpy as np
 import numpy.typing as npt
 
 Counts = npt.NDArray[np.int64]
+Doubles = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
 
 _LEAST_RANGE = 12
 _FREQUENT = 50
 _PILE_SIGMAS = 8.0
-_PILE_RATIO = 1.5
+_PILE_RATIO = 1.25
 _LEAST_PILES = 5
-_TOP_RATIO = 3
-_TOP_WINDOW = 8
+_TOP_RATIO = 1.5
+_TOP_WINDOW = 4
 
 
 def step_between_counts(histogram: Counts) -> int:
@@ -51,27 +53,33 @@ def missing_counts(histogram: Counts) -> float:
     return missing / max(1, int(gaps[inside].sum()))
 
 
-def piled_counts(histogram: Counts) -> float:
-    """Return the fraction of counts that occur far more often than the counts beside them.
+def uneven_counts(histogram: Counts) -> float:
+    """Return the fraction of counts that occur far more, or far less, often than those beside them.
 
-    More than 1.5 times, and 8 standard errors, beyond both neighbours: a smooth histogram has at
-    most a peak or two like that, so that fewer than five count as none.
+    By a quarter, and 8 standard errors, beyond both neighbours. A smooth histogram has at most a
+    few peaks that narrow, so that fewer than five count as none.
     """
     middle = histogram[1:-1].astype(np.float64)
-    beside = np.maximum(histogram[:-2], histogram[2:]).astype(np.float64)
-    frequent = beside >= _FREQUENT
+    more = np.maximum(histogram[:-2], histogram[2:]).astype(np.float64)
+    less = np.minimum(histogram[:-2], histogram[2:]).astype(np.float64)
+    frequent = more >= _FREQUENT
     if int(frequent.sum()) < _LEAST_RANGE:
         return 0.0
-    limit = np.maximum(_PILE_RATIO * beside, beside + _PILE_SIGMAS * np.sqrt(beside))
-    high = frequent & (middle > limit)
-    count = int(high.sum())
+    high = frequent & _far_above(middle, more)
+    low = frequent & _far_above(less, middle)
+    count = int(max(high.sum(), low.sum()))
     return count / float(frequent.sum()) if count >= _LEAST_PILES else 0.0
+
+
+def _far_above(these: Doubles, those: Doubles) -> Bools:
+    limit = np.maximum(_PILE_RATIO * those, those + _PILE_SIGMAS * np.sqrt(these))
+    return np.asarray(these > limit)
 
 
 def clipped_at(histogram: Counts) -> int | None:
     """Return the highest count where pixels pile up on it as if cut off, None otherwise.
 
-    At least 50 pixels and over three times as many as at any of the eight counts before it: the
+    At least 50 pixels and half as many again as at any of the four counts before it: the
     top of a 12-bit camera in 16-bit pixels, or a detector that saturates below the converter.
     """
     used = np.flatnonzero(histogram)

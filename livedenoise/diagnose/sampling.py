@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from livedenoise.core.errors import ConfigError
 from livedenoise.core.frame import Frame, max_count
 from livedenoise.core.source import FrameSource
 from livedenoise.diagnose.pixel_values import clipped_at
@@ -77,7 +78,7 @@ def sample(source: FrameSource, on_frame: Callable[[int, int], None] | None = No
     Raises
     ------
     ConfigError
-        If a frame is damaged.
+        If a frame is damaged, or a pixel is not finite.
     """
     starts, length = _run_starts(source.n_frames)
     trend = np.unique(np.linspace(0, source.n_frames - 1, TREND_FRAMES).round().astype(np.int64))
@@ -87,18 +88,28 @@ def sample(source: FrameSource, on_frame: Callable[[int, int], None] | None = No
     for start in starts:
         run: list[Frame] = []
         for index in range(start, start + length):
-            run.append(source.read(index)[window].copy())
+            run.append(_finite(source, index)[window].copy())
             done += 1
             if on_frame is not None:
                 on_frame(done, total)
         runs.append(tuple(run))
     means = np.empty(len(trend))
     for place, index in enumerate(trend):
-        means[place] = source.read(int(index)).mean(dtype=np.float64)
+        means[place] = _finite(source, int(index)).mean(dtype=np.float64)
         done += 1
         if on_frame is not None:
             on_frame(done, total)
     return _sampled(source, tuple(runs), starts, trend, means)
+
+
+def _finite(source: FrameSource, index: int) -> Frame:
+    frame = source.read(index)
+    if frame.dtype.kind == "f" and not np.isfinite(frame).all():
+        raise ConfigError(
+            f"{source.path}: frame {index} holds pixels that are infinite or not a number",
+            "give the frames as they were recorded",
+        )
+    return frame
 
 
 def _sampled(

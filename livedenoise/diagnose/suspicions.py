@@ -7,14 +7,14 @@ anything was measured.
 from __future__ import annotations
 
 from livedenoise.diagnose.facts import Diagnosis, Number, beyond
-from livedenoise.diagnose.pixel_values import missing_counts, piled_counts, step_between_counts
+from livedenoise.diagnose.pixel_values import missing_counts, step_between_counts, uneven_counts
 from livedenoise.diagnose.sampling import Counts
 
 CORRELATED = 0.15
 """From here on, neighbours share more noise than crosstalk between a sensor's pixels makes."""
 TIME_CORRELATED = 0.15
 _LEAST_MISSING = 0.02
-_LEAST_PILED = 0.02
+_LEAST_UNEVEN = 0.02
 _LEAST_CONSTANT = 0.05
 _SHEPPARD_ADU = 0.4
 """Noise below this is lost in the rounding to whole counts."""
@@ -50,14 +50,17 @@ def _floating(found: Diagnosis) -> list[str]:
 
 
 def _rescaled(histogram: Counts) -> list[str]:
-    step, piled = step_between_counts(histogram), piled_counts(histogram)
+    step, uneven = step_between_counts(histogram), uneven_counts(histogram)
     missing = missing_counts(histogram)
     if step > 1:
         return [f"the counts are multiples of {step}: scaled up from fewer bits"]
     if missing > _LEAST_MISSING:
         return [f"{missing:.0%} of the counts never occur: stretched"]
-    if piled > _LEAST_PILED:
-        return [f"{piled:.0%} of the counts occur far too often: squeezed or rounded twice"]
+    if uneven > _LEAST_UNEVEN:
+        return [
+            f"{uneven:.0%} of the counts occur far more or less often than those beside them: "
+            "squeezed or rounded twice"
+        ]
     return []
 
 

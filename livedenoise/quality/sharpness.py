@@ -26,6 +26,7 @@ _MODEL_ERROR = 0.03
 
 _LEAST_RINGS = 4
 _STEPS = 12
+_SETTLED = 1e-4
 _SIGNAL_ERRORS = 3.0
 _LEAST_SHARE = 0.5
 """Signal in the power of the high image; below, what is not white noise there is not scene."""
@@ -136,6 +137,8 @@ def _fit_blur(k2: Doubles, slope: Doubles, error: Doubles) -> tuple[float, float
         bound = 1.0 / float(k2[-1])
         a, moved = a + float(step[0]), float(np.clip(step[1], -bound, bound))
         q = float(np.clip(q + moved, -_LARGEST_BLUR_PX2, _LARGEST_BLUR_PX2))
+        if abs(moved) < _SETTLED * bound:
+            break
     misfit = float(np.square((slope - a * np.exp(-q * k2)) * weight).sum()) / max(len(k2) - 2, 1)
     variance = float(np.linalg.inv(normal)[1, 1]) * max(misfit, 1.0)
     return q, float(np.sqrt(variance))
