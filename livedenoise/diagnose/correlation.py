@@ -94,7 +94,7 @@ def _mean(values: Doubles) -> tuple[float, float]:
 
 
 def _line_part() -> float:
-    """Return what the plane leaves of noise that rows share, as :func:`_far_covariance` reads it."""
+    """Return the part that the plane leaves of noise that rows share."""
     ramp = np.arange(TILE_PX) - (TILE_PX - 1) / 2
     left = np.eye(TILE_PX) - 1.0 / TILE_PX - np.outer(ramp, ramp) / np.square(ramp).sum()
     far = np.arange(_BEYOND_PX, REACH_PX + 1)

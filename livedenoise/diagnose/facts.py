@@ -51,9 +51,7 @@ def measured(
     if not isfinite(value):
         return Number(value=None, unit=unit, note=note or "not a finite number")
     known = None if error is None or not isfinite(error) else float(error)
-    return Number(
-        value=float(value), error=known, unit=unit, note=note, upper_limit=upper_limit
-    )
+    return Number(value=float(value), error=known, unit=unit, note=note, upper_limit=upper_limit)
 
 
 def beyond(number: Number, limit: float) -> bool:

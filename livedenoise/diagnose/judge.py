@@ -134,16 +134,19 @@ def _blindness(found: Diagnosis) -> tuple[Fit, str]:
         return "unknown", "the correlation of neighbours needs two frames that differ"
     where, number = largest
     value = number.value or 0.0
-    if not number.upper_limit and (number.error or 0.0) > LARGEST_ERROR:
-        return "unknown", "too few pixels to measure the correlation of neighbours"
-    lines = stripes(found)
-    if abs(value) <= WHITE and not lines:
-        return "fits", f"neighbouring pixels have independent noise (at most {abs(value):.2f})"
-    if number.upper_limit:
+    if number.upper_limit and abs(value) > WHITE:
         return "with care", (
             f"neighbours correlate by up to {value:.2f} {where}, but the scene moves, "
             "and motion reads as correlation: repeat on a still sample"
         )
+    if (number.error or 0.0) > LARGEST_ERROR:
+        return "unknown", "too few pixels to measure the correlation of neighbours"
+    return _shared(where, value, stripes(found))
+
+
+def _shared(where: str, value: float, lines: list[str]) -> tuple[Fit, str]:
+    if abs(value) <= WHITE and not lines:
+        return "fits", f"neighbouring pixels have independent noise (at most {abs(value):.2f})"
     if abs(value) <= CORRELATED and lines:
         return "with care", f"whole {' and '.join(lines)} share noise: stripes stay"
     if abs(value) <= CORRELATED:
@@ -165,10 +168,10 @@ def _masking(found: Diagnosis) -> tuple[Fit, str]:
     along = _lines_of_noise(found)
     if along is None:
         return "unknown", "the correlation of neighbours needs two frames that differ"
-    if found.lag1_x.upper_limit:
-        return "with care", "the scene moves, and motion reads as correlation: repeat on a still one"
     if not along:
         return "with care", "not needed: neighbours are independent along both axes"
+    if found.lag1_x.upper_limit:
+        return "with care", "the scene moves, and motion reads as correlation: take a still one"
     if len(along) == 1:
         axis = along[0]
         return "fits", f"the noise correlates along {axis} only: mask {_mask(found, axis)}"

@@ -11,6 +11,7 @@ mean over the run, so that no offset needs to be known.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -38,7 +39,7 @@ def comparable_runs(runs: Sequence[Sequence[Frame]]) -> list[list[Image]]:
 
 def _without_repeats(run: Sequence[Frame]) -> list[Frame]:
     kept = [run[0]]
-    kept += [b for a, b in zip(run, run[1:], strict=False) if not np.array_equal(a, b)]
+    kept += [b for a, b in pairwise(run) if not np.array_equal(a, b)]
     return kept
 
 

@@ -112,9 +112,7 @@ def _electrons(fit: NoiseFit, constants: CameraConstants) -> dict[str, Number]:
     gain = constants.gain_e_per_adu
     return {
         "gain": measured(gain, gain * fit.slope_error_adu / fit.slope_adu, unit="e/count"),
-        "read_noise": measured(
-            constants.read_noise_e, unit="e", note=_DARKEST, upper_limit=True
-        ),
+        "read_noise": measured(constants.read_noise_e, unit="e", note=_DARKEST, upper_limit=True),
     }
 
 
@@ -129,13 +127,15 @@ def _spatial(noise: TileNoise | None, runs: list[list[Image]]) -> dict[str, Numb
     if noise is None or not noise.variance.any():
         return {name: Number(value=None, note="needs two frames that differ") for name in _SPATIAL}
     motion = find_motion(noise)
-    limit = {"note": _MOVES, "upper_limit": True} if motion.limit else {}
+    note = _MOVES if motion.limit else ""
     lags = correlations(noise, motion.still)
     sides = [lags.pop("diagonal"), lags.pop("antidiagonal")]
     lags["lag1_diagonal"] = max(sides, key=lambda pair: abs(pair[0]))
     lags["row_noise"] = shared_noise(noise, motion.still, "x")
     lags["column_noise"] = shared_noise(noise, motion.still, "y")
-    found = {name: measured(*pair, **limit) for name, pair in lags.items()}
+    found = {
+        name: measured(*pair, note=note, upper_limit=motion.limit) for name, pair in lags.items()
+    }
     return found | {
         "lag1_time": time_correlation(runs, motion.still),
         "moving": _moving(motion, noise),

@@ -57,10 +57,7 @@ def _rescaled(histogram: Counts) -> list[str]:
     if missing > _LEAST_MISSING:
         return [f"{missing:.0%} of the counts never occur: stretched"]
     if uneven > _LEAST_UNEVEN:
-        return [
-            f"{uneven:.0%} of the counts occur far more or less often than those beside them: "
-            "squeezed or rounded twice"
-        ]
+        return [f"{uneven:.0%} of the counts are far too frequent or too rare: rounded twice"]
     return []
 
 
@@ -85,7 +82,4 @@ def _too_quiet(found: Diagnosis) -> list[str]:
     noise = found.noise.value
     if found.dtype == "<f4" or noise is None or not 0.0 < noise < _SHEPPARD_ADU:
         return []
-    return [
-        f"the noise is {noise:.2f} counts: below the rounding to whole counts; denoised, or "
-        "scaled down to fewer bits"
-    ]
+    return [f"the noise is {noise:.2f} counts, below the rounding: denoised, or too few bits kept"]

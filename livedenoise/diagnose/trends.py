@@ -24,6 +24,8 @@ Bools = npt.NDArray[np.bool_]
 _KERNEL = np.array([1.0, -4.0, 6.0, -4.0, 1.0]) / np.sqrt(70.0)
 _LEAST_FRAMES = 4
 _MOSTLY_SHARED = 0.5
+_APART_PX = 0.5
+"""Halves of the field that drift further apart than this are not one drift."""
 
 
 def time_correlation(runs: Sequence[Run], still: Bools) -> Number:
@@ -126,12 +128,26 @@ def drift(runs: Sequence[Sequence[Frame]], n_frames: int, offset_adu: float) -> 
     width = int(np.clip(n_frames // 8, 1, len(runs[0])))
     parts = [run[-width:] for run in runs[1:]] or [frames[-width:]]
     first = _mean(frames[:width], offset_adu)
-    found = [_shift(first, _mean(part, offset_adu)) for part in parts]
-    shifts = [shift for shift in found if shift is not None]
-    if not shifts:
+    means = [_mean(part, offset_adu) for part in parts]
+    found = [(shift, last) for last in means if (shift := _shift(first, last)) is not None]
+    if not found:
         return Number(value=None, unit="px", note="no structure to compare")
-    largest = max(shifts, key=lambda shift: shift.length_px)
+    largest, last = max(found, key=lambda pair: pair[0].length_px)
+    if not _as_one(first, last, largest):
+        return Number(value=None, unit="px", note="parts of the field move differently")
     return measured(largest.length_px, largest.error_px, unit="px")
+
+
+def _as_one(first: Image, last: Image, whole: Shift) -> bool:
+    """Return whether both halves of the field moved as the whole did, where they can tell."""
+    middle = first.shape[1] // 2
+    for half in (slice(0, middle), slice(middle, None)):
+        shift = _shift(first[:, half], last[:, half])
+        if shift is not None:
+            apart = np.subtract(shift.shift_px, whole.shift_px)
+            if float(np.hypot(*apart)) > _APART_PX + 3.0 * (shift.error_px + whole.error_px):
+                return False
+    return True
 
 
 def _shift(first: Image, last: Image) -> Shift | None:

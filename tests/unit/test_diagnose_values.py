@@ -17,9 +17,7 @@ from livedenoise.diagnose.facts import Diagnosis, measured
 from livedenoise.diagnose.pixel_values import clipped_at, missing_counts, step_between_counts
 from livedenoise.diagnose.run import diagnose
 
-EIGHT_BIT = kit.CLEAN.model_copy(
-    update={"bit_depth": 8, "gain_e_per_adu": 2.0, "offset_adu": 10.0}
-)
+EIGHT_BIT = kit.CLEAN.model_copy(update={"bit_depth": 8, "gain_e_per_adu": 2.0, "offset_adu": 10.0})
 
 
 def strict(found: Diagnosis) -> str:
@@ -173,7 +171,9 @@ def test_no_number_is_ever_not_finite(value: float) -> None:
     assert measured(1.0, value).error is None
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
     seed=st.integers(0, 2**31),
     n=st.integers(1, 9),
@@ -185,13 +185,14 @@ def test_no_number_is_ever_not_finite(value: float) -> None:
 )
 def test_any_recording_gives_strict_json(
     tmp_path: Path,
+    *,
     seed: int,
     n: int,
     sides: tuple[int, int],
     dtype: type[np.generic],
     level: float,
     noise: float,
-    held: bool,  # noqa: FBT001
+    held: bool,
 ) -> None:
     rng = np.random.default_rng(seed)
     frames = level + noise * rng.normal(size=(n, *sides))
