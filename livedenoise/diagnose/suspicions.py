@@ -57,7 +57,7 @@ def _rescaled(histogram: Counts) -> list[str]:
     if missing > _LEAST_MISSING:
         return [f"{missing:.0%} of the counts never occur: stretched"]
     if uneven > _LEAST_UNEVEN:
-        return [f"{uneven:.0%} of the counts are far too frequent or too rare: rounded twice"]
+        return [f"{uneven:.0%} of the counts are far too frequent or too rare: squeezed"]
     return []
 
 

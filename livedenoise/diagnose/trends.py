@@ -110,7 +110,9 @@ def _flicker(log_signal: Doubles, shot: float) -> tuple[float, float]:
     return root, error / (2.0 * root) if power > error else float(np.sqrt(error))
 
 
-def drift(runs: Sequence[Sequence[Frame]], n_frames: int, offset_adu: float) -> Number:
+def drift(
+    runs: Sequence[Sequence[Frame]], n_frames: int, offset_adu: float, *, moves: bool = False
+) -> Number:
     """Measure the largest shift of a later part of the recording against its start, in pixels.
 
     Parameters
@@ -121,6 +123,9 @@ def drift(runs: Sequence[Sequence[Frame]], n_frames: int, offset_adu: float) -> 
         Of the recording: an eighth of it is averaged at most, so that little drift is lost within.
     offset_adu : float
         Counts without light, as well as it is known.
+    moves : bool
+        Whether most of the field moves: what lies anywhere then looks like a shift, and both
+        halves of the field must show it.
     """
     frames = [frame for run in runs for frame in run]
     if len(frames) < 2:
@@ -133,16 +138,21 @@ def drift(runs: Sequence[Sequence[Frame]], n_frames: int, offset_adu: float) -> 
     if not found:
         return Number(value=None, unit="px", note="no structure to compare")
     largest, last = max(found, key=lambda pair: pair[0].length_px)
-    if not _as_one(first, last, largest):
+    if not _as_one(first, last, largest, sure=not moves):
         return Number(value=None, unit="px", note="parts of the field move differently")
     return measured(largest.length_px, largest.error_px, unit="px")
 
 
-def _as_one(first: Image, last: Image, whole: Shift) -> bool:
-    """Return whether both halves of the field moved as the whole did, where they can tell."""
+def _as_one(first: Image, last: Image, whole: Shift, *, sure: bool) -> bool:
+    """Return whether the halves of the field moved as the whole did.
+
+    A half in which too little is to be seen counts as the whole does, if that is ``sure``.
+    """
     middle = first.shape[1] // 2
     for half in (slice(0, middle), slice(middle, None)):
         shift = _shift(first[:, half], last[:, half])
+        if shift is None and not sure:
+            return False
         if shift is not None:
             apart = np.subtract(shift.shift_px, whole.shift_px)
             if float(np.hypot(*apart)) > _APART_PX + 3.0 * (shift.error_px + whole.error_px):
