@@ -112,11 +112,12 @@ class CannedMicroscope:
         start = time.perf_counter()
         frames = self._frames[exposure_us, self._is_open]
         for number in range(n_frames):
+            # Copied while it is exposed: a camera's own time is none of ours.
+            self._given += 1
+            pixels = frames[self._given % len(frames)].copy()
             left = start + (number + 1) * exposure_us * 1e-6 - time.perf_counter()
             if left > 0:
                 time.sleep(left)
-            self._given += 1
-            pixels = frames[self._given % len(frames)].copy()
             yield Exposed(pixels=pixels, exposure_us=exposure_us, t_host_ns=time.perf_counter_ns())
 
     def set_shutter(self, *, is_open: bool) -> None:

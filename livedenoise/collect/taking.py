@@ -142,22 +142,24 @@ class _Gathered:
                 "somebody changed region or binning: leave both alone during a collection",
             )
         self._exposure_us = exposed.exposure_us
-        self._means.append(float(pixels.mean(dtype=np.float64)))
-        saturated, zero = pixels >= self._full, pixels == 0
-        if self._first is None or self._saturated is None or self._zero is None:
-            self._first, self._saturated, self._zero = pixels, saturated, zero
+        # Whole numbers add up faster than floating ones, and exactly.
+        self._means.append(int(pixels.sum(dtype=np.uint64)) / pixels.size)
+        if int(pixels.max()) >= self._full:
+            self._saturated = _joined(self._saturated, pixels >= self._full)
+        if int(pixels.min()) == 0:
+            self._zero = _joined(self._zero, pixels == 0)
+        if self._first is None:
+            self._first = pixels
         else:
             if self._sum is None:
                 self._sum = self._first.astype(np.uint32)
             self._sum += pixels
-            self._saturated |= saturated
-            self._zero |= zero
         self._last = pixels
         if self._keep:
             self._frames.append(pixels)
 
     def taken(self, shot: Shot, *, started_ns: int, ended_ns: int, z_um: float | None) -> Taken:
-        if self._first is None or self._saturated is None or self._zero is None:
+        if self._first is None:
             raise CameraError(f"camera {self._info.camera.name}: no frame came")
         averaged = self._sum is not None
         return Taken(
@@ -166,8 +168,8 @@ class _Gathered:
             first=self._first if averaged else None,
             last=self._last if averaged else None,
             frame_means_adu=tuple(self._means),
-            saturated_fraction=float(self._saturated.mean()),
-            zero_fraction=float(self._zero.mean()),
+            saturated_fraction=_fraction(self._saturated),
+            zero_fraction=_fraction(self._zero),
             exposure_us=self._exposure_us,
             started_ns=started_ns,
             ended_ns=ended_ns,
@@ -181,3 +183,11 @@ class _Gathered:
             return self._first
         mean: npt.NDArray[np.float32] = (self._sum / len(self._means)).astype(np.float32)
         return mean
+
+
+def _joined(before: Mask | None, now: Mask) -> Mask:
+    return now if before is None else before | now
+
+
+def _fraction(mask: Mask | None) -> float:
+    return 0.0 if mask is None else float(mask.mean())

@@ -24,6 +24,8 @@ LAGS = {
 """(Y, X) offsets of the neighbours looked at."""
 SHARED_FRAMES = 1.5
 """Neighbouring differences have a frame in common: n of them tell as much as n / 1.5."""
+_OUTLIER_DEVIATIONS = 9.0
+"""Median absolute deviations; six standard deviations of normal errors."""
 _BEYOND_PX = 8
 """Pixels further apart than this share what whole rows share, not what a small filter did."""
 
@@ -89,6 +91,10 @@ def _transposed(covariance: Doubles) -> Doubles:
 
 
 def _mean(values: Doubles) -> tuple[float, float]:
+    """Return mean and standard error without far outliers: tiles hit by a cosmic ray, say."""
+    middle = float(np.median(values))
+    apart = np.abs(values - middle)
+    values = values[apart <= _OUTLIER_DEVIATIONS * float(np.median(apart))]
     error = float(values.std(ddof=1)) / np.sqrt(len(values)) if len(values) > 1 else 0.0
     return float(values.mean()), float(error)
 

@@ -39,6 +39,7 @@ _SPATIAL = (
     "lag1_time",
     "moving",
 )
+_MOSTLY = 0.5
 _MOVES = "upper limit: the scene moves"
 _ONLY_FAST = "only fast motion would be seen: fewer than 5 different frames in a row"
 _DARKEST = "if the darkest part of the image is dark"
@@ -82,6 +83,8 @@ def _measure(source: FrameSource, sampled: Sampled) -> Diagnosis:
     runs = comparable_runs(sampled.runs)
     noise = tile_noise(runs) if runs else None
     numbers = _spatial(noise, runs) | _temporal(source, sampled, constants, _mean_noise(fit, noise))
+    moves = (numbers["moving"].value or 0.0) > _MOSTLY
+    shift = drift(sampled.runs, source.n_frames, constants.offset_adu, moves=moves)
     found = Diagnosis(
         path=str(source.path),
         n_frames=source.n_frames,
@@ -95,6 +98,7 @@ def _measure(source: FrameSource, sampled: Sampled) -> Diagnosis:
         repeated=measured(sampled.repeats),
         zero_fraction=measured(sampled.zero_fraction),
         saturated_fraction=measured(sampled.top_fraction),
+        drift=shift,
         **_each(_electrons(fit, constants) | numbers),
     )
     constant = float((noise.variance == 0).mean()) if noise is not None else 0.0
@@ -156,5 +160,4 @@ def _temporal(
         constants.offset_adu,
         noise_adu / float(np.sqrt(pixels)),
     )
-    shift = drift(sampled.runs, source.n_frames, constants.offset_adu)
-    return {"bleaching": bleaching, "flicker": flicker, "drift": shift}
+    return {"bleaching": bleaching, "flicker": flicker}

@@ -16,6 +16,7 @@ TIME_CORRELATED = 0.15
 _LEAST_MISSING = 0.02
 _LEAST_UNEVEN = 0.02
 _LEAST_CONSTANT = 0.05
+_PHOTON_GAIN = 0.1
 _SHEPPARD_ADU = 0.4
 """Noise below this is lost in the rounding to whole counts."""
 
@@ -57,7 +58,7 @@ def _rescaled(histogram: Counts) -> list[str]:
     if missing > _LEAST_MISSING:
         return [f"{missing:.0%} of the counts never occur: stretched"]
     if uneven > _LEAST_UNEVEN:
-        return [f"{uneven:.0%} of the counts are far too frequent or too rare: squeezed"]
+        return [f"{uneven:.0%} of the counts are far too frequent or too rare: rounded twice"]
     return []
 
 
@@ -78,8 +79,16 @@ def _filtered(found: Diagnosis) -> list[str]:
     return lines
 
 
+def counts_photons(found: Diagnosis) -> bool:
+    """Return whether counts are single photons: one electron a count, and pixels without any."""
+    gain, zero = found.gain.value, found.zero_fraction.value or 0.0
+    return gain is not None and abs(gain - 1.0) < _PHOTON_GAIN and zero > 0.0
+
+
 def _too_quiet(found: Diagnosis) -> list[str]:
     noise = found.noise.value
-    if found.dtype == "<f4" or noise is None or not 0.0 < noise < _SHEPPARD_ADU:
+    if found.dtype == "<f4" or noise is None or counts_photons(found):
+        return []
+    if not 0.0 < noise < _SHEPPARD_ADU:
         return []
     return [f"the noise is {noise:.2f} counts, below the rounding: denoised, or too few bits kept"]

@@ -23,7 +23,8 @@ Bools = npt.NDArray[np.bool_]
 
 _KERNEL = np.array([1.0, -4.0, 6.0, -4.0, 1.0]) / np.sqrt(70.0)
 _LEAST_FRAMES = 4
-_MOSTLY_SHARED = 0.5
+_MOSTLY_SHARED = 0.6
+_AT_LEAST = "at least: frames further apart than looked at may share noise as well"
 _APART_PX = 0.5
 """Halves of the field that drift further apart than this are not one drift."""
 
@@ -48,15 +49,15 @@ def time_correlation(runs: Sequence[Run], still: Bools) -> Number:
     if not runs:
         return Number(value=None, note=f"needs {_LEAST_FRAMES} different consecutive frames")
     both = np.sum([_near_and_far([_high_pass(frame) for frame in run]) for run in runs], axis=0)
-    near, far = both[:, still]
-    if not far.sum() > 0:
+    near, far = both[:, still & (both.sum(axis=0) > 0)]
+    if not near.size:
         return Number(value=None, note="the frames do not differ at all")
-    share = float(near.mean() / far.mean())
-    rest = near / far.mean() - share * far / far.mean()
-    error = float(rest.std()) / np.sqrt(max(1, rest.size - 1))
-    error = max(error, _least_error(rest.size, len(runs)))
-    note = "at least: frames further apart than looked at may share noise as well"
-    return measured(1.0 - share, error, note=note if 1.0 - share > _MOSTLY_SHARED else "")
+    # Tiles count alike, and (far - near) / (far + near) is 0 on average where nothing is shared.
+    parts = (far - near) / (far + near)
+    part, error = float(parts.mean()), float(parts.std()) / np.sqrt(max(1, parts.size - 1))
+    shared = 2.0 * part / (1.0 + part)
+    error = max(error, _least_error(parts.size, len(runs))) * 2.0 / (1.0 + part) ** 2
+    return measured(shared, error, note=_AT_LEAST if shared > _MOSTLY_SHARED else "")
 
 
 def bleaching_and_flicker(
@@ -83,31 +84,34 @@ def bleaching_and_flicker(
         second differences in time, so that a trend that is not exponential does not enter.
     """
     signal = mean_adu - offset_adu
-    if index.size < 4 or float(signal.min()) <= 3.0 * noise_of_mean_adu:
+    if index.size < 4 or float(signal.mean()) <= 3.0 * noise_of_mean_adu:
         why = "needs 4 frames" if index.size < 4 else "no signal above the offset"
         return Number(value=None, note=why), Number(value=None, note=why)
+    shot = noise_of_mean_adu / float(signal.mean())
+    flicker = _flicker(signal / float(signal.mean()), shot)
+    if float(signal.min()) <= 3.0 * noise_of_mean_adu:
+        return Number(value=None, note="some frames have no signal above the offset"), flicker
+    return _bleaching(index, signal, shot), flicker
+
+
+def _bleaching(index: npt.NDArray[np.int64], signal: Doubles, shot: float) -> Number:
     x = (index - index.mean()) / max(1, int(np.ptp(index)))
     y = np.log(signal)
     slope = float((x * (y - y.mean())).sum() / np.square(x).sum())
     residual = y - y.mean() - slope * x
     scatter = float(np.sqrt(np.square(residual).sum() / (index.size - 2)))
-    shot = noise_of_mean_adu / float(signal.mean())
     slope_error = max(scatter, shot) / float(np.sqrt(np.square(x).sum()))
-    flicker, flicker_error = _flicker(y, shot)
-    return (
-        measured(1.0 - float(np.exp(slope)), slope_error * float(np.exp(slope))),
-        measured(flicker, flicker_error),
-    )
+    return measured(1.0 - float(np.exp(slope)), slope_error * float(np.exp(slope)))
 
 
-def _flicker(log_signal: Doubles, shot: float) -> tuple[float, float]:
-    second = log_signal[:-2] - 2.0 * log_signal[1:-1] + log_signal[2:]
+def _flicker(relative: Doubles, shot: float) -> Number:
+    second = relative[:-2] - 2.0 * relative[1:-1] + relative[2:]
     found = float(np.square(second).mean()) / 6.0
     # Second differences two apart share frames: their squares correlate by 16/36 and 1/36.
     error = found * float(np.sqrt(2.0 * (1.0 + 2.0 * 17.0 / 36.0) / second.size))
     power = found - shot**2
     root = float(np.sqrt(max(power, 0.0)))
-    return root, error / (2.0 * root) if power > error else float(np.sqrt(error))
+    return measured(root, error / (2.0 * root) if power > error else float(np.sqrt(error)))
 
 
 def drift(
@@ -192,8 +196,8 @@ def _power(run: Run, first: int, second: int) -> Doubles:
 
 
 def _least_error(n_tiles: int, n_runs: int) -> float:
-    """Return the standard error of white noise: about 180 degrees of freedom a tile and pair."""
-    return float(np.sqrt(2.0 / (180.0 * n_tiles * n_runs)))
+    """Return the standard error of white noise: some 180 degrees of freedom a tile and pair."""
+    return float(np.sqrt(1.0 / (2.0 * 180.0 * n_tiles * n_runs)))
 
 
 def _high_pass(frame: Image) -> Image:

@@ -15,6 +15,7 @@ from livedenoise.diagnose.judge import (
     stripes,
     strongest,
 )
+from livedenoise.diagnose.suspicions import counts_photons
 
 
 def sentences(found: Diagnosis) -> tuple[str, ...]:
@@ -79,7 +80,9 @@ def _stripes(found: Diagnosis) -> list[str]:
 def _clipping(found: Diagnosis) -> list[str]:
     lines = []
     zero, top = found.zero_fraction.value or 0.0, found.saturated_fraction.value or 0.0
-    if zero > 1e-3:
+    if zero > 1e-3 and counts_photons(found):
+        lines.append(f"{zero:.0%} of the pixels are 0, as where single photons are counted.")
+    elif zero > 1e-3:
         lines.append(
             f"{zero:.2%} of the pixels are 0: the dark end is cut off and means are biased; raise "
             "the camera's offset."

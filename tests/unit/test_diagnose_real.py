@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import diagnose_kit as kit
-import numpy as np
 import pytest
 
 from livedenoise.diagnose.run import diagnose
@@ -53,4 +52,4 @@ def test_moving_lysosomes_are_not_called_correlated(number: int) -> None:
     assert abs(found.lag1_time.value or 1.0) < 0.1
     assert found.bleaching.value is not None
     assert 0.1 < found.bleaching.value < 0.5
-    assert np.isfinite(found.bleaching.error or np.nan)
+    assert found.drift.value is None or found.drift.value < 5.0

@@ -160,6 +160,16 @@ def test_fixed_pattern_hot_and_telegraph_pixels_do_not_read_as_correlation(tmp_p
     assert kit.method(found, "n2v").fit == "fits"
 
 
+def test_a_few_cosmic_rays_do_not_read_as_correlation(tmp_path: Path) -> None:
+    frames = kit.movie(16)
+    for t, y, x in ((2, 40, 41), (7, 100, 12), (11, 70, 140)):
+        frames[t, y : y + 3, x : x + 3] += 3000
+    found = kit.diagnosed(tmp_path, frames)
+    for name in ALL_LAGS:
+        assert abs(getattr(found, name).value) < 0.02
+    assert kit.method(found, "n2v").fit == "fits"
+
+
 @settings(max_examples=25, deadline=None)
 @given(
     seed=st.integers(0, 2**31),

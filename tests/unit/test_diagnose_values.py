@@ -78,13 +78,22 @@ def test_counts_stretched_by_a_fraction_leave_gaps(tmp_path: Path, factor: float
 @pytest.mark.parametrize("factor", [0.7, 0.6])
 def test_counts_squeezed_pile_up(tmp_path: Path, factor: float) -> None:
     frames = kit.counts(kit.movie(12).astype(np.float64) * factor)
-    assert "squeezed" in suspected(tmp_path, frames)
+    assert "rounded twice" in suspected(tmp_path, frames)
 
 
 def test_noise_below_the_rounding_is_suspected(tmp_path: Path) -> None:
     frames = (kit.movie(12, peak_e=2000.0).astype(np.float64) / 400.0 + 5.0).round()
     found = kit.diagnosed(tmp_path, frames.astype(np.uint16))
     assert any("below the rounding" in line for line in found.suspicions)
+
+
+def test_single_photons_are_neither_cut_off_nor_denoised(tmp_path: Path) -> None:
+    photons = np.random.default_rng(0).poisson(kit.scene_of("cells") * 1.5, (12, 160, 160))
+    found = kit.diagnosed(tmp_path, photons.astype(np.uint8))
+    assert found.gain.value == pytest.approx(1.0, rel=0.05)
+    assert found.suspicions == ()
+    assert any("single photons" in line for line in found.summary)
+    assert kit.method(found, "n2v").fit == "fits"
 
 
 def test_float_pixels_are_processed_already(tmp_path: Path) -> None:
