@@ -32,7 +32,7 @@ CLEAN = SensorConfig(
 
 
 def scene_of(
-    kind: SceneKind = "mixed", size: int = 160, *, seed: int = 0, background: float = 0.1
+    kind: SceneKind = "mixed", size: int = 128, *, seed: int = 0, background: float = 0.1
 ) -> Floats:
     """Return a scene, brightest parts about 1, darkest ``background`` or a little more."""
     return render_scene(kind, (size, size), np.random.default_rng(seed), background=background)
@@ -52,7 +52,7 @@ def movie(
     *,
     peak_e: float = 200.0,
     kind: SceneKind = "mixed",
-    size: int = 160,
+    size: int = 128,
     sensor: SensorConfig = CLEAN,
     seed: int = 0,
     background: float = 0.1,
@@ -62,7 +62,7 @@ def movie(
     return exposed(np.broadcast_to(scene, (n_frames, size, size)), sensor, seed=seed)
 
 
-def white(n_frames: int, size: int = 160, *, sigma: float = 10.0, seed: int = 0) -> Floats:
+def white(n_frames: int, size: int = 128, *, sigma: float = 10.0, seed: int = 0) -> Floats:
     """Return white Gaussian noise."""
     rng = np.random.default_rng(seed)
     return rng.normal(0.0, sigma, (n_frames, size, size)).astype(np.float32)

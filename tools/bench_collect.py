@@ -44,7 +44,7 @@ discard = 1
 [sequence]
 grid_plan = {{ rows = 1, columns = {fields}, overlap = -10 }}
 [high]
-exposure_us = 100000
+exposure_us = {high}
 [low]
 exposure_us = {low}
 [dark]
@@ -56,6 +56,7 @@ CASES = {
     "512, one low, no stage time": (512, "[10000]", "low-first", 0.0, 0.0),
     "2048, one low": (2048, "[10000]", "low-first", 50.0, 20.0),
     "2048, bracket of three": (2048, "[40000, 20000, 10000]", "bracket", 50.0, 20.0),
+    "128, many fields": (128, "[1000]", "low-first", 0.0, 0.0),
 }
 """Edge of the frames, low exposures, order, time of a move and settling, ms."""
 
@@ -157,7 +158,8 @@ class CannedMicroscope:
 def measure(name: str, fields: int) -> dict[str, Any]:
     """Collect one case and return its times."""
     size, low, order, move_ms, settle_ms = CASES[name]
-    exposures = [*json.loads(low), 100_000]
+    high = 5_000 if size == 128 else 100_000
+    exposures = [*json.loads(low), high]
     scope = CannedMicroscope(size, exposures, move_ms)
     config = SimulatedCameraConfig(kind="simulated")
     resident: list[int] = []
@@ -169,7 +171,7 @@ def measure(name: str, fields: int) -> dict[str, Any]:
 
     with tempfile.TemporaryDirectory() as folder:
         plan = Path(folder) / "plan.toml"
-        text = PLAN.format(order=order, settle_ms=settle_ms, fields=fields, low=low)
+        text = PLAN.format(order=order, settle_ms=settle_ms, fields=fields, low=low, high=high)
         plan.write_text(text, encoding="utf-8")
         gc.collect()
         summary = collect_at(
@@ -202,21 +204,31 @@ def measure(name: str, fields: int) -> dict[str, Any]:
     }
 
 
+def measure_memory(fields: int) -> dict[str, Any]:
+    """Collect many small fields and return how the resident memory grows with them."""
+    result = measure("128, many fields", fields)
+    keys = ("fields", "accepted", "resident_mb_at_a_quarter", "resident_mb_at_the_end")
+    return {key: result[key] for key in keys}
+
+
 def main() -> int:
     """Measure all cases, print, write."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--fields", type=int, default=60)
+    parser.add_argument("--memory-fields", type=int, default=1500, help="0: not measured")
     parser.add_argument("--only", help="part of a case's name")
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     facts, results = machine_facts(), {}
     for name in CASES:
-        if arguments.only is None or arguments.only in name:
+        if "many" not in name and (arguments.only is None or arguments.only in name):
             results[name] = measure(name, arguments.fields)
             sys.stderr.write("\n")
             print(name, json.dumps(results[name]))
+    memory = measure_memory(arguments.memory_fields) if arguments.memory_fields else {}
+    print("memory", json.dumps(memory))
     if arguments.out is not None:
-        data = {"machine": facts | {"busy_after": busy()}, "cases": results}
+        data = {"machine": facts | {"busy_after": busy()}, "cases": results, "memory": memory}
         arguments.out.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
     return 0
 

@@ -50,7 +50,11 @@ class LightPath:
 
     def on(self) -> None:
         """Let light through."""
-        if self._has_shutter and self._is_open is not True:
+        if self._is_open is True:
+            return
+        # Unknown until the device has answered: a failed order may have opened it.
+        self._is_open = None
+        if self._has_shutter:
             with self._stopwatch.device():
                 self._scope.set_shutter(is_open=True)
         self._is_open = True
@@ -59,6 +63,7 @@ class LightPath:
         """Let no light through: by the shutter, or by the light's off value without one."""
         if self._is_open is False:
             return
+        self._is_open = None
         if self._has_shutter:
             with self._stopwatch.device():
                 self._scope.set_shutter(is_open=False)
@@ -77,6 +82,7 @@ class LightPath:
         return self._has_shutter or bool(self._light and self._light.off_value)
 
     def _set(self, light: LightControl, value: str) -> None:
+        self._level = ""
         with self._stopwatch.device():
             self._scope.set_properties([Setting(light.device, light.property, value)])
         self._level = value

@@ -135,15 +135,23 @@ def _summary(header: DatasetHeader, numbers: CollectNumbers) -> list[tuple[str, 
         ("light dose", f"{numbers.dose_us * 1e-6:.3g} s at full light in all"),
     ]
     if len(attempts):
-        per_field = numbers.dose_us * 1e-3 / max(1, len(np.unique(attempts[:, 0])))
         rows += [
-            ("light dose per field", f"{per_field:.3g} ms at full light, mean"),
+            ("light dose per field", _dose_per_field(attempts)),
             (
                 "time",
                 f"{attempts[:, 2].sum():.1f} s in fields; overhead {_percentile_ms(attempts)}",
             ),
         ]
     return rows
+
+
+def _dose_per_field(attempts: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> str:
+    """Return mean and range over the fields, attempts at one field added up."""
+    fields, place = np.unique(attempts[:, 0], return_inverse=True)
+    dose_ms = np.bincount(place, weights=attempts[:, 1], minlength=len(fields)) * 1e-3
+    return (
+        f"{dose_ms.mean():.4g} ms at full light, from {dose_ms.min():.4g} to {dose_ms.max():.4g} ms"
+    )
 
 
 def _percentile_ms(attempts: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> str:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import msgspec
@@ -22,7 +22,7 @@ from livedenoise.collect.arriving import Arrival
 from livedenoise.collect.pending import FieldTaken
 from livedenoise.collect.program import Program
 from livedenoise.collect.records import FieldRecord, SiteRecord
-from livedenoise.collect.shots import Pair
+from livedenoise.collect.shots import Pair, Taken
 from livedenoise.collect.stopwatch import Stopwatch
 from livedenoise.collect.taking import ShotTaker
 from livedenoise.collect.verdict import PairVerdict
@@ -175,21 +175,34 @@ class Collection:
         self._arrival.field(self._program.fields[field], homes[field] if homes else None)
 
     def _expose(self, field: int, attempt: int) -> FieldTaken:
-        program, taken = self._program, []
-        for site in program.fields[field]:
-            z_um = self._arrival.site(site)
-            self._taker.at(z_um)
-            shots = program.sequences[site.channel]
-            taken.append(tuple(self._taker.take(shot) for shot in shots))
+        try:
+            taken = tuple(self._shots(field))
+        except BaseException as error:
+            # Before anything else is waited for: the sample gets no more light.
+            self._darken(error)
+            raise
         self._arrival.leave()
         return FieldTaken(
             field=field,
             attempt=attempt,
-            taken=tuple(taken),
+            taken=taken,
             dose_us=sum(one.shot.dose_us for site in taken for one in site),
             elapsed_s=self._stopwatch.elapsed_s,
             overhead_s=self._stopwatch.overhead_s,
         )
+
+    def _shots(self, field: int) -> Iterator[tuple[Taken, ...]]:
+        program = self._program
+        for site in program.fields[field]:
+            self._taker.at(self._arrival.site(site))
+            shots = program.sequences[site.channel]
+            yield tuple(self._taker.take(shot) for shot in shots)
+
+    def _darken(self, error: BaseException) -> None:
+        try:
+            self._arrival.leave()
+        except CameraError as second:
+            error.add_note(f"the light could not be turned off: {second.message}")
 
     def _settle(self, tally: Tally) -> None:
         """Wait for the oldest outcome and tell it; put the field back in line to try it again."""

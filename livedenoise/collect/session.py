@@ -144,7 +144,8 @@ def collect_at(
     for record in read_records(out):
         tally.add(record)
     report, errors = _report(out, work.program, plan, on_progress) if with_report else ("", [])
-    errors = [str(error), *errors] if error is not None else errors
+    if error is not None:
+        errors = [str(error), *getattr(error, "__notes__", ()), *errors]
     total = len(work.program.fields)
     return CollectSummary(
         exit_code=_exit_code(error, errors),

@@ -24,8 +24,7 @@ LAGS = {
 """(Y, X) offsets of the neighbours looked at."""
 SHARED_FRAMES = 1.5
 """Neighbouring differences have a frame in common: n of them tell as much as n / 1.5."""
-_OUTLIER_DEVIATIONS = 9.0
-"""Median absolute deviations; six standard deviations of normal errors."""
+_ASIDE_PX = (4, 5, 6)
 _BEYOND_PX = 8
 """Pixels further apart than this share what whole rows share, not what a small filter did."""
 
@@ -62,7 +61,8 @@ def shared_noise(noise: TileNoise, still: Bools, axis: str) -> tuple[float, floa
     -------
     shared, error : float
         Its standard deviation over that of all noise of a pixel. It is the covariance of pixels of
-        one row 8 to 24 px apart, less that of pixels as far apart in different rows.
+        one row 8 to 24 px apart, less that of pixels as far apart in rows 4 to 6 px away (which
+        takes out what is smooth in both directions: speckle, light that wanders).
     """
     line = _far_covariance(noise.near[still], axis) / noise.variance[still] / _LINE_PART
     mean, error = _mean(line)
@@ -77,8 +77,9 @@ def _far_covariance(covariance: Doubles, axis: str) -> Doubles:
     far = np.arange(_BEYOND_PX, REACH_PX + 1)
     weights = (TILE_PX - far).astype(np.float64)
     along = np.average(turned[:, 0, REACH_PX + far], axis=1, weights=weights)
-    both = 0.5 * (turned[:, far][..., REACH_PX + far] + turned[:, far][..., REACH_PX - far])
-    aside = np.average(both.reshape(len(both), -1), axis=1, weights=np.outer(weights, weights).flat)
+    rows = turned[:, _ASIDE_PX].mean(axis=1)
+    both = 0.5 * (rows[:, REACH_PX + far] + rows[:, REACH_PX - far])
+    aside = np.average(both, axis=1, weights=weights)
     difference: Doubles = along - aside
     return difference
 
@@ -91,10 +92,6 @@ def _transposed(covariance: Doubles) -> Doubles:
 
 
 def _mean(values: Doubles) -> tuple[float, float]:
-    """Return mean and standard error without far outliers: tiles hit by a cosmic ray, say."""
-    middle = float(np.median(values))
-    apart = np.abs(values - middle)
-    values = values[apart <= _OUTLIER_DEVIATIONS * float(np.median(apart))]
     error = float(values.std(ddof=1)) / np.sqrt(len(values)) if len(values) > 1 else 0.0
     return float(values.mean()), float(error)
 
@@ -103,8 +100,7 @@ def _line_part() -> float:
     """Return the part that the plane leaves of noise that rows share."""
     ramp = np.arange(TILE_PX) - (TILE_PX - 1) / 2
     left = np.eye(TILE_PX) - 1.0 / TILE_PX - np.outer(ramp, ramp) / np.square(ramp).sum()
-    far = np.arange(_BEYOND_PX, REACH_PX + 1)
-    aside = np.average([np.diagonal(left, n).mean() for n in far], weights=TILE_PX - far)
+    aside = np.mean([np.diagonal(left, n).mean() for n in _ASIDE_PX])
     return float(np.diagonal(left).mean() - aside)
 
 

@@ -28,6 +28,7 @@ FLICKER = 0.05
 LARGEST_ERROR = 0.05
 """With a larger standard error a correlation says nothing."""
 
+_DIAGONALS = "the diagonals"
 _ORDER: dict[Fit, int] = {"fits": 0, "with care": 1, "unknown": 2, "does not fit": 3}
 
 
@@ -172,11 +173,11 @@ def _masking(found: Diagnosis) -> tuple[Fit, str]:
         return "with care", "not needed: neighbours are independent along both axes"
     if found.lag1_x.upper_limit:
         return "with care", "the scene moves, and motion reads as correlation: take a still one"
-    if len(along) == 1:
-        axis = along[0]
+    axis = along[0]
+    if len(along) == 1 and axis != _DIAGONALS:
         return "fits", f"the noise correlates along {axis} only: mask {_mask(found, axis)}"
     return "does not fit", (
-        "the noise correlates in more than one direction: a mask wide enough hides the structure"
+        f"the noise correlates along {' and '.join(along)}: a mask wide enough hides the structure"
     )
 
 
@@ -196,7 +197,7 @@ def _lines_of_noise(found: Diagnosis) -> list[str] | None:
         or beyond(line, ROW_NOISE)
     ]
     if abs(found.lag1_diagonal.value or 0.0) > WHITE:
-        along.append("the diagonals")
+        along.append(_DIAGONALS)
     return along
 
 

@@ -62,7 +62,7 @@ def light_of(blocks: Doubles) -> Doubles | None:
     agreement = (centred[0] * centred[-1]).mean() / (spread[0] * spread[-1])
     if agreement < _LEAST_AGREEMENT:
         return None
-    # Half the run's mean is the frame's own noise at worst; the agreement bounds its part.
+    # A frame's noise is in the mean as well, but every frame's alike: no frame is favoured.
     reference = centred.mean(axis=0)
     light: Doubles = (centred @ reference) / np.square(reference).sum()
     return light

@@ -37,8 +37,6 @@ class Sampled(msgspec.Struct, frozen=True, kw_only=True):
     ----------
     runs : tuple of tuple of ndarray
         Runs of consecutive frames, counts (Y, X), the middle of each frame.
-    run_starts : tuple of int
-        Frame number of the first frame of each run.
     trend_index, trend_mean : ndarray
         Frame numbers and mean counts of frames spread over the recording, (n,).
     zero_fraction, top_fraction : float
@@ -51,7 +49,6 @@ class Sampled(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     runs: tuple[tuple[Frame, ...], ...]
-    run_starts: tuple[int, ...]
     trend_index: npt.NDArray[np.int64]
     trend_mean: Doubles
     zero_fraction: float
@@ -82,24 +79,24 @@ def sample(source: FrameSource, on_frame: Callable[[int, int], None] | None = No
     """
     starts, length = _run_starts(source.n_frames)
     trend = np.unique(np.linspace(0, source.n_frames - 1, TREND_FRAMES).round().astype(np.int64))
-    total, done = len(starts) * length + len(trend), 0
-    window = _middle(source.shape)
-    runs: list[tuple[Frame, ...]] = []
-    for start in starts:
-        run: list[Frame] = []
-        for index in range(start, start + length):
-            run.append(_finite(source, index)[window].copy())
-            done += 1
-            if on_frame is not None:
-                on_frame(done, total)
-        runs.append(tuple(run))
-    means = np.empty(len(trend))
-    for place, index in enumerate(trend):
-        means[place] = _finite(source, int(index)).mean(dtype=np.float64)
+    total = len(starts) * length + len(trend)
+    done = 0
+
+    def read(index: int) -> Frame:
+        nonlocal done
+        frame = _finite(source, index)
         done += 1
         if on_frame is not None:
             on_frame(done, total)
-    return _sampled(source, tuple(runs), starts, trend, means)
+        return frame
+
+    window = _middle(source.shape)
+    runs = tuple(
+        tuple(read(index)[window].copy() for index in range(start, start + length))
+        for start in starts
+    )
+    means = np.array([read(int(index)).mean(dtype=np.float64) for index in trend])
+    return _sampled(source, runs, trend, means)
 
 
 def _finite(source: FrameSource, index: int) -> Frame:
@@ -115,7 +112,6 @@ def _finite(source: FrameSource, index: int) -> Frame:
 def _sampled(
     source: FrameSource,
     runs: tuple[tuple[Frame, ...], ...],
-    starts: tuple[int, ...],
     trend: npt.NDArray[np.int64],
     means: Doubles,
 ) -> Sampled:
@@ -128,7 +124,6 @@ def _sampled(
         top = float(histogram[highest:].sum()) / float(histogram.sum())
     return Sampled(
         runs=runs,
-        run_starts=starts,
         trend_index=trend,
         trend_mean=means,
         zero_fraction=zero,

@@ -5,6 +5,8 @@ Knows: what numbers mean to a microscopist. Must not know: how they were measure
 
 from __future__ import annotations
 
+from math import floor, log10
+
 from livedenoise.diagnose.facts import Diagnosis, Number, beyond
 from livedenoise.diagnose.judge import (
     CORRELATED,
@@ -26,13 +28,19 @@ def sentences(found: Diagnosis) -> tuple[str, ...]:
 
 
 def shown(number: Number, digits: int = 3) -> str:
-    """Return a number with error and unit, or why there is none."""
+    """Return a number with error and unit, or why there is none.
+
+    Two digits of the error; ``digits`` of the number where no error is known.
+    """
     if number.value is None:
         return f"not measured: {number.note}"
-    error = "" if number.error is None else f" ± {number.error:.2g}"
+    figure = f"{number.value:.{digits}g}"
+    if number.error:
+        decimals = max(0, 1 - floor(log10(number.error)))
+        figure = f"{number.value:.{decimals}f} ± {number.error:.{decimals}f}"
     note = f" ({number.note})" if number.note else ""
     unit = f" {number.unit}" if number.unit else ""
-    return f"{number.value:.{digits}g}{error}{unit}{note}"
+    return f"{figure}{unit}{note}"
 
 
 def _kind(found: Diagnosis) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from livedenoise.collect.pending import FieldTaken
 from livedenoise.collect.run import PairShown
 from livedenoise.core.clock import ManualClock
 from livedenoise.core.errors import CameraError, ConfigError
+from livedenoise.core.microscope import Exposed
 from livedenoise.core.progress import Progress
 from livedenoise.microscope.simulated import SimulatedMicroscope
 
@@ -238,6 +240,42 @@ def test_a_camera_that_dies_leaves_what_was_taken(tmp_path: Path) -> None:
     assert summary.left == 2
     assert scope.log[-1][0] == "close"
     assert run(config, plan, tmp_path / "set").fields_done == 4
+
+
+def test_the_light_goes_off_before_anything_else_when_the_camera_dies(tmp_path: Path) -> None:
+    clock = ManualClock(1)
+    config, plan = make_camera(), make_plan(tmp_path)
+    scope = witness(config, clock)
+    expose = scope.inner.expose
+
+    def dies(exposure_us: int, n_frames: int = 1) -> Iterator[Exposed]:
+        if scope.is_open and len(scope.named("expose")) > 5:
+            yield next(iter(expose(exposure_us, 1)))
+            raise CameraError("camera sim: went away")
+        yield from expose(exposure_us, n_frames)
+
+    scope.inner.expose = dies  # type: ignore[method-assign]
+    run(config, plan, tmp_path / "set", scope=scope, clock=clock)
+    last = [told for told, _ in scope.log if told in {"expose", "shutter"}][-1]
+    assert last == "shutter"
+    assert scope.named("shutter")[-1] is False
+
+
+def test_a_shutter_that_fails_to_open_is_told_to_close(tmp_path: Path) -> None:
+    clock = ManualClock(1)
+    config, plan = make_camera(), make_plan(tmp_path)
+    scope = witness(config, clock)
+    set_shutter = scope.inner.set_shutter
+
+    def sticks(*, is_open: bool) -> None:
+        if is_open:
+            raise CameraError("shutter: no answer")
+        set_shutter(is_open=is_open)
+
+    scope.inner.set_shutter = sticks  # type: ignore[method-assign]
+    summary = run(config, plan, tmp_path / "set", scope=scope, clock=clock)
+    assert summary.exit_code == 3
+    assert scope.named("shutter")[-2:] == [True, False]
 
 
 def test_without_constants_a_gain_is_estimated_once_and_said(tmp_path: Path) -> None:

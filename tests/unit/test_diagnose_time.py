@@ -27,6 +27,7 @@ def test_a_running_mean_shares_noise_in_time(tmp_path: Path, n: int) -> None:
     assert found.lag1_time.value == pytest.approx(1.0 - 1.0 / n, abs=0.03)
     assert kit.method(found, "n2n").fit == "does not fit"
     assert any("running average" in line for line in found.suspicions)
+    assert found.moving.value == 0.0
     assert kit.method(found, "n2v").fit == "fits"
 
 
@@ -110,8 +111,9 @@ def test_drift_there_and_back_is_drift(tmp_path: Path) -> None:
     assert found.drift.value > 2.0
 
 
-@pytest.mark.parametrize("step", [0.6, 6.0])
+@pytest.mark.parametrize("step", [0.6, 6.0, 101.0])
 def test_objects_that_move_in_part_of_the_field_are_left_out(tmp_path: Path, step: float) -> None:
+    """Slowly, fast, and (a step of 101 px around the torus of 256) new in every frame."""
     size = 256
     still = kit.scene_of("cells", size) * np.float32(80.0)
     moving = kit.scene_of("granules", size, background=0.0) * np.float32(400.0)

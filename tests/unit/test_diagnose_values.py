@@ -13,9 +13,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from livedenoise.core.errors import ConfigError
-from livedenoise.diagnose.facts import Diagnosis, measured
+from livedenoise.diagnose.facts import Diagnosis, Number, measured
 from livedenoise.diagnose.pixel_values import clipped_at, missing_counts, step_between_counts
 from livedenoise.diagnose.run import diagnose
+from livedenoise.diagnose.words import shown
 
 EIGHT_BIT = kit.CLEAN.model_copy(update={"bit_depth": 8, "gain_e_per_adu": 2.0, "offset_adu": 10.0})
 
@@ -88,7 +89,7 @@ def test_noise_below_the_rounding_is_suspected(tmp_path: Path) -> None:
 
 
 def test_single_photons_are_neither_cut_off_nor_denoised(tmp_path: Path) -> None:
-    photons = np.random.default_rng(0).poisson(kit.scene_of("cells") * 1.5, (12, 160, 160))
+    photons = np.random.default_rng(0).poisson(kit.scene_of("cells") * 1.5, (12, 128, 128))
     found = kit.diagnosed(tmp_path, photons.astype(np.uint8))
     assert found.gain.value == pytest.approx(1.0, rel=0.05)
     assert found.suspicions == ()
@@ -114,7 +115,7 @@ def test_a_black_border_is_named(tmp_path: Path) -> None:
 
 
 def test_dark_frames_have_read_noise_alone(tmp_path: Path) -> None:
-    found = kit.diagnosed(tmp_path, kit.exposed(np.zeros((16, 192, 192), np.float32)))
+    found = kit.diagnosed(tmp_path, kit.exposed(np.zeros((16, 128, 128), np.float32)))
     assert found.noise_model == "gaussian"
     assert found.gain.value is None
     assert found.noise.value == pytest.approx(kit.CLEAN.read_noise_e / 0.5, rel=0.05)
@@ -178,6 +179,21 @@ def test_no_number_is_ever_not_finite(value: float) -> None:
     assert measured(value).value is None
     assert measured(value).note
     assert measured(1.0, value).error is None
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        (measured(0.26887, 0.00048, unit="e/count"), "0.26887 ± 0.00048 e/count"),
+        (measured(1234.5, 56.0), "1234 ± 56"),
+        (measured(0.0, 0.0131), "0.000 ± 0.013"),
+        (measured(3.8512, unit="counts"), "3.85 counts"),
+        (measured(0.5, note="a note"), "0.5 (a note)"),
+        (measured(math.nan, note="why"), "not measured: why"),
+    ],
+)
+def test_a_number_shows_two_digits_of_its_error(number: Number, text: str) -> None:
+    assert shown(number) == text
 
 
 @settings(
