@@ -94,6 +94,9 @@ class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
         Correlation of the noise of a pixel with that of its neighbour, from frame differences.
     lag2_x, lag2_y : Number
         The same two pixels apart.
+    fine_lag1_x, fine_lag1_y : Number
+        As ``lag1_x`` and ``lag1_y``, from the finest detail alone, which motion does not reach;
+        assumes that a small filter made it.
     row_noise, column_noise : Number
         Noise that a whole row (column) shares, as a fraction of all noise of a pixel (standard
         deviations).
@@ -135,6 +138,8 @@ class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
     lag1_diagonal: Number
     lag2_x: Number
     lag2_y: Number
+    fine_lag1_x: Number
+    fine_lag1_y: Number
     row_noise: Number
     column_noise: Number
     lag1_time: Number

@@ -136,13 +136,35 @@ def _blindness(found: Diagnosis) -> tuple[Fit, str]:
     where, number = largest
     value = number.value or 0.0
     if number.upper_limit and abs(value) > WHITE:
-        return "with care", (
-            f"neighbours correlate by up to {value:.2f} {where}, but the scene moves, "
-            "and motion reads as correlation: repeat on a still sample"
-        )
+        return _moving(found, value)
     if (number.error or 0.0) > LARGEST_ERROR:
         return "unknown", "too few pixels to measure the correlation of neighbours"
     return _shared(where, value, stripes(found))
+
+
+def finest(found: Diagnosis) -> tuple[str, Number] | None:
+    """Return axis and correlation of the finest detail where it is largest, None if unknown."""
+    named = {"x": found.fine_lag1_x, "y": found.fine_lag1_y}
+    if any(number.value is None for number in named.values()):
+        return None
+    axis = max(named, key=lambda name: abs(named[name].value or 0.0))
+    return axis, named[axis]
+
+
+def _moving(found: Diagnosis, limit: float) -> tuple[Fit, str]:
+    """Judge a field that moves everywhere, by its finest detail."""
+    fine = finest(found)
+    if fine is not None and beyond(fine[1], CORRELATED):
+        return "does not fit", (
+            f"neighbours share noise: {fine[1].value:.2f} along {fine[0]} even in the finest "
+            "detail, which motion does not reach"
+        )
+    white = fine is not None and abs(fine[1].value or 0.0) <= CORRELATED
+    seems = "; the finest detail seems white" if white else ""
+    return "with care", (
+        f"the scene moves, and motion reads as correlation (up to {limit:.2f}){seems}: "
+        "repeat on a still sample to know"
+    )
 
 
 def _shared(where: str, value: float, lines: list[str]) -> tuple[Fit, str]:
@@ -172,13 +194,28 @@ def _masking(found: Diagnosis) -> tuple[Fit, str]:
     if not along:
         return "with care", "not needed: neighbours are independent along both axes"
     if found.lag1_x.upper_limit:
-        return "with care", "the scene moves, and motion reads as correlation: take a still one"
+        return _masking_moving(found)
     axis = along[0]
     if len(along) == 1 and axis != _DIAGONALS:
         return "fits", f"the noise correlates along {axis} only: mask {_mask(found, axis)}"
     return "does not fit", (
         f"the noise correlates along {' and '.join(along)}: a mask wide enough hides the structure"
     )
+
+
+def _masking_moving(found: Diagnosis) -> tuple[Fit, str]:
+    """Judge a field that moves everywhere, by its finest detail."""
+    fine = {"x": found.fine_lag1_x, "y": found.fine_lag1_y}
+    along = [axis for axis, number in fine.items() if beyond(number, CORRELATED)]
+    if len(along) > 1:
+        return "does not fit", "the noise correlates along x and y even in the finest detail"
+    if along:
+        return "with care", (
+            "in the finest detail, which motion does not reach, the noise correlates along "
+            f"{along[0]} only: mask one or two pixels to either side; repeat on a still sample "
+            "to know"
+        )
+    return "with care", "the scene moves, and motion reads as correlation: take a still one"
 
 
 def _lines_of_noise(found: Diagnosis) -> list[str] | None:

@@ -19,14 +19,13 @@ import numpy as np
 import numpy.typing as npt
 
 from livedenoise.diagnose.correlation import SHARED_FRAMES
+from livedenoise.diagnose.fine import FOURTH, fine_variance
 from livedenoise.diagnose.tiles import TILE_PX, TileNoise, at_lag
 from livedenoise.imaging.noise_blocks import BLOCK_PIXELS, HIGH_PASS_DOF
 
 Doubles = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
-_KERNEL = np.array([1.0, -4.0, 6.0, -4.0, 1.0])
-_KERNEL_LAGS = np.convolve(_KERNEL, _KERNEL) / float(np.square(_KERNEL).sum())
 _SLACK = 0.1
 _FAST_SLACK = 0.15
 _SIGMAS = 4.0
@@ -56,7 +55,7 @@ class Motion(msgspec.Struct, frozen=True, kw_only=True):
 def find_motion(noise: TileNoise) -> Motion:
     """Find the tiles in which something moves; some tile must have noise."""
     noisy = noise.variance > 0
-    fine = fine_variance(noise.near)
+    fine = fine_variance(noise.near, FOURTH, FOURTH)
     tiny = 1e-6 * float(noise.variance.mean())
     ratio = noise.variance / np.maximum(fine, tiny)
     moving = noisy & (_fast(ratio, noisy, noise.n_near) | _slow(noise, fine, tiny))
@@ -66,16 +65,6 @@ def find_motion(noise: TileNoise) -> Motion:
     if limit:
         still = noisy & (ratio <= np.partition(ratio[noisy], least - 1)[least - 1])
     return Motion(moving=moving, still=still, limit=limit)
-
-
-def fine_variance(covariance: Doubles) -> Doubles:
-    """Return the variance of the finest detail of every tile, for white noise the variance."""
-    total = np.zeros(len(covariance))
-    for dy in range(5):
-        for dx in range(-4, 5):
-            weight = _KERNEL_LAGS[4 + dy] * _KERNEL_LAGS[4 + dx] * (1.0 if dy == 0 else 2.0)
-            total += weight * at_lag(covariance, dy, dx)
-    return total
 
 
 def _fast(ratio: Doubles, noisy: Bools, n_pairs: int) -> Bools:
@@ -91,7 +80,7 @@ def _slow(noise: TileNoise, fine: Doubles, tiny: float) -> Bools:
     if noise.far is None:
         return np.zeros(len(fine), dtype=bool)
     grown = at_lag(noise.far, 0, 0) / np.maximum(noise.variance, tiny)
-    expected = np.maximum(fine_variance(noise.far), tiny) / np.maximum(fine, tiny)
+    expected = np.maximum(fine_variance(noise.far, FOURTH, FOURTH), tiny) / np.maximum(fine, tiny)
     expected = np.maximum(expected, float(np.median(expected)))
     pixels = TILE_PX**2 * min(noise.n_far, noise.n_near / SHARED_FRAMES)
     return np.asarray(grown > expected * (1.0 + _SLACK + _SIGMAS * np.sqrt(4.0 / pixels)))

@@ -18,6 +18,7 @@ from livedenoise.core.progress import OnProgress, Progress, ignore_progress
 from livedenoise.core.source import FrameSource
 from livedenoise.diagnose.correlation import correlations, shared_noise
 from livedenoise.diagnose.facts import Diagnosis, Number, measured
+from livedenoise.diagnose.fine import fine_correlation
 from livedenoise.diagnose.judge import judge
 from livedenoise.diagnose.light import Image, comparable_runs
 from livedenoise.diagnose.motion import Motion, find_motion
@@ -34,6 +35,8 @@ _SPATIAL = (
     "lag1_diagonal",
     "lag2_x",
     "lag2_y",
+    "fine_lag1_x",
+    "fine_lag1_y",
     "row_noise",
     "column_noise",
     "lag1_time",
@@ -141,6 +144,8 @@ def _spatial(noise: TileNoise | None, runs: list[list[Image]]) -> dict[str, Numb
         name: measured(*pair, note=note, upper_limit=motion.limit) for name, pair in lags.items()
     }
     return found | {
+        "fine_lag1_x": measured(*fine_correlation(noise, "x")),
+        "fine_lag1_y": measured(*fine_correlation(noise, "y")),
         "lag1_time": time_correlation(runs, motion.still),
         "moving": _moving(motion, noise),
     }

@@ -13,6 +13,7 @@ from livedenoise.diagnose.judge import (
     DRIFT_PX,
     MOVING,
     WHITE,
+    finest,
     shares_time,
     stripes,
     strongest,
@@ -64,16 +65,24 @@ def _correlation(found: Diagnosis) -> str:
     where, number = largest
     value = number.value or 0.0
     if number.upper_limit and abs(value) > WHITE:
-        return (
-            f"Neighbouring pixels correlate by at most {value:.2f} ({where}); the scene "
-            "moves, and motion reads as correlation: record a still sample to know."
-        )
+        return _moving(found, where, value)
     if abs(value) <= WHITE:
         return f"Neighbouring pixels have independent noise (correlation at most {abs(value):.3f})."
     strength = "strongly" if abs(value) > CORRELATED else "slightly"
     return (
         f"The noise of neighbouring pixels is {strength} correlated: {value:.2f} {where}. "
         "A filter in camera, microscope or software, or resampling, does that."
+    )
+
+
+def _moving(found: Diagnosis, where: str, value: float) -> str:
+    fine = finest(found)
+    seen = ""
+    if fine is not None:
+        seen = f" In the finest detail, which motion does not reach: {shown(fine[1])}."
+    return (
+        f"Neighbouring pixels correlate by at most {value:.2f} ({where}); the scene moves, "
+        f"and motion reads as correlation: record a still sample to know.{seen}"
     )
 
 

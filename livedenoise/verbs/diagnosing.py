@@ -25,6 +25,8 @@ _ROWS = (
     ("correlation, diagonal", "lag1_diagonal"),
     ("correlation, two pixels in x", "lag2_x"),
     ("correlation, two pixels in y", "lag2_y"),
+    ("correlation in fine detail, x", "fine_lag1_x"),
+    ("correlation in fine detail, y", "fine_lag1_y"),
     ("correlation, next frame", "lag1_time"),
     ("noise shared by rows, of a pixel's", "row_noise"),
     ("noise shared by columns, of a pixel's", "column_noise"),

@@ -23,7 +23,16 @@ CAMERAS = {
         telegraph_fraction=0.0,
     ),
 }
-NUMBERS = ("lag1_x", "lag1_y", "lag1_diagonal", "lag2_x", "lag2_y", "lag1_time")
+NUMBERS = (
+    "lag1_x",
+    "lag1_y",
+    "lag1_diagonal",
+    "lag2_x",
+    "lag2_y",
+    "lag1_time",
+    "fine_lag1_x",
+    "fine_lag1_y",
+)
 
 
 @pytest.mark.parametrize("camera", CAMERAS)

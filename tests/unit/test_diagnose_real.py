@@ -49,6 +49,9 @@ def test_moving_lysosomes_are_not_called_correlated(number: int) -> None:
     assert not any("correlated" in line for line in found.summary)
     assert kit.method(found, "n2v").fit != "does not fit"
     assert kit.method(found, "n2n").fit == "with care"
+    for fine in (found.fine_lag1_x, found.fine_lag1_y):
+        assert fine.value is not None
+        assert abs(fine.value) < 0.15
     assert abs(found.lag1_time.value or 1.0) < 0.1
     assert found.bleaching.value is not None
     assert 0.1 < found.bleaching.value < 0.5

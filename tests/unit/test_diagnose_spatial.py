@@ -12,7 +12,7 @@ from scipy import ndimage
 from livedenoise.core.sensor_config import SensorConfig
 from livedenoise.diagnose.correlation import correlations, shared_noise
 from livedenoise.diagnose.facts import Number
-from livedenoise.diagnose.motion import fine_variance
+from livedenoise.diagnose.fine import FOURTH, fine_correlation, fine_variance
 from livedenoise.diagnose.tiles import TileNoise, at_lag, tile_noise
 
 ALL_LAGS = ("lag1_x", "lag1_y", "lag1_diagonal", "lag2_x", "lag2_y")
@@ -245,8 +245,22 @@ def test_the_fine_part_of_the_noise_is_what_the_filter_passes() -> None:
     kernel = np.array([1.0, -4.0, 6.0, -4.0, 1.0]) / np.sqrt(70.0)
     passed = ndimage.correlate1d(ndimage.correlate1d(noise, kernel, axis=1), kernel, axis=2)
     truth = float(np.square(np.diff(passed[:, 4:-4, 4:-4], axis=0)).mean()) / 2.0
-    assert float(fine_variance(tiles.near).mean()) == pytest.approx(truth, rel=0.03)
+    assert float(fine_variance(tiles.near, FOURTH, FOURTH).mean()) == pytest.approx(truth, rel=0.03)
     assert truth < 0.6 * float(tiles.variance.mean())
+
+
+@pytest.mark.parametrize(("axis", "sigma"), [("x", (0, 0, 0.5)), ("y", (0, 0.6, 0))])
+def test_the_finest_detail_tells_how_neighbours_correlate(
+    axis: str, sigma: tuple[float, ...]
+) -> None:
+    noise = ndimage.gaussian_filter(kit.white(24, 128), sigma, mode="wrap")
+    tiles = tile_noise([list(noise)])
+    value, error = fine_correlation(tiles, axis)
+    assert value == pytest.approx(truth_of(max(sigma), 1), abs=0.04)
+    assert error < 0.03
+    other, error = fine_correlation(tiles, "y" if axis == "x" else "x")
+    assert abs(other) < 4.0 * error
+    assert error < 0.05
 
 
 def test_what_the_plane_takes_of_line_noise_is_put_back() -> None:

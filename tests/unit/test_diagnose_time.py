@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from livedenoise.diagnose.trends import drift
 from livedenoise.imaging.scenes import translate
 
 
@@ -103,6 +104,24 @@ def test_drift_comes_back_in_pixels(tmp_path: Path) -> None:
     assert abs(found.lag1_x.value or 1.0) < 0.03
 
 
+def test_in_a_field_that_moves_both_halves_must_show_the_drift() -> None:
+    scene = kit.scene_of("cells") * np.float32(300.0)
+    scene[:, 64:] = 20.0
+    frames = list(kit.exposed(np.stack([translate(scene, 0.2 * t, 0.0) for t in range(12)])))
+    still = drift([frames], len(frames), 100.0)
+    assert still.value == pytest.approx(2.2, rel=0.05)
+    assert drift([frames], len(frames), 100.0, moves=True).value is None
+
+
+def test_halves_that_move_apart_are_no_drift() -> None:
+    scene = kit.scene_of("mixed", 192) * np.float32(300.0)
+    moved_apart = np.stack([translate(scene, 0.3 * t, 0.0) for t in range(12)])
+    moved_apart[:, :, 96:] = np.stack([translate(scene, -0.1 * t, 0.0)[:, 96:] for t in range(12)])
+    found = drift([list(kit.exposed(moved_apart))], 12, 100.0)
+    assert found.value is None
+    assert "differently" in found.note
+
+
 def test_drift_there_and_back_is_drift(tmp_path: Path) -> None:
     scene = kit.scene_of("mixed") * np.float32(300.0)
     way = 3.0 * np.sin(np.linspace(0.0, np.pi, 40))
@@ -141,6 +160,24 @@ def test_a_scene_that_moves_everywhere_gives_an_upper_limit_only(tmp_path: Path)
     assert kit.method(found, "structn2v").fit == "with care"
     assert not any("share noise" in line for line in found.suspicions)
     assert not any("strongly correlated" in line for line in found.summary)
+
+
+@pytest.mark.parametrize(("sigma", "fit"), [(0.0, "with care"), (0.6, "does not fit")])
+def test_a_moving_scene_is_judged_by_its_finest_detail(
+    tmp_path: Path, sigma: float, fit: str
+) -> None:
+    scene = kit.scene_of("mixed", 192) * np.float32(400.0)
+    mean_e = np.stack([translate(scene, 1.0 * t, 0.5 * t) for t in range(24)])
+    frames = 10.0 * kit.exposed(mean_e).astype(np.float32)
+    if sigma:
+        frames = ndimage.gaussian_filter(frames, (0, 0, sigma), mode="wrap")
+    found = kit.diagnosed(tmp_path, kit.counts(frames))
+    assert found.lag1_x.upper_limit
+    assert found.fine_lag1_x.value == pytest.approx(0.44 if sigma else 0.0, abs=0.07)
+    assert found.fine_lag1_y.value == pytest.approx(0.0, abs=0.07)
+    assert kit.method(found, "n2v").fit == fit
+    assert ("along x only" in kit.method(found, "structn2v").why) == bool(sigma)
+    assert ("seems white" in kit.method(found, "n2v").why) == (not sigma)
 
 
 def test_smoothed_noise_in_even_light_is_not_taken_for_motion(tmp_path: Path) -> None:

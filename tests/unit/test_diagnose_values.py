@@ -89,9 +89,11 @@ def test_noise_below_the_rounding_is_suspected(tmp_path: Path) -> None:
 
 
 def test_single_photons_are_neither_cut_off_nor_denoised(tmp_path: Path) -> None:
-    photons = np.random.default_rng(0).poisson(kit.scene_of("cells") * 1.5, (12, 128, 128))
+    photons = np.random.default_rng(0).poisson(kit.scene_of("cells") * 0.5, (24, 128, 128))
     found = kit.diagnosed(tmp_path, photons.astype(np.uint8))
     assert found.gain.value == pytest.approx(1.0, rel=0.05)
+    assert found.noise.value is not None
+    assert found.noise.value < 0.4
     assert found.suspicions == ()
     assert any("single photons" in line for line in found.summary)
     assert kit.method(found, "n2v").fit == "fits"
@@ -244,6 +246,8 @@ def test_the_tail_of_a_histogram_is_not_clipping() -> None:
     values = np.random.default_rng(0).normal(100, 10, 10**6).round().astype(int)
     histogram = np.bincount(values)
     assert clipped_at(histogram) is None
+    assert clipped_at(histogram[: np.flatnonzero(histogram > 60)[-1] + 1]) is None
+    assert clipped_at(np.full(30, 100)) is None
     assert clipped_at(np.bincount(np.minimum(values, 115))) == 115
 
 
