@@ -191,7 +191,24 @@ def main() -> int:
     good, wrong = (sum(one[key] for one in runs) for key in ("good", "good_rejected"))
     print(f"{'good pairs':18} {wrong:4} of {good:4} rejected")
     if arguments.out is not None:
-        data = {"simulated": True, "machine": facts, "size_px": arguments.size, "runs": runs}
+        total = {
+            "good pairs": good,
+            "good pairs rejected": wrong,
+            "faults": {
+                kind: {
+                    key: sum(one["faults"][kind][key] for one in runs)
+                    for key in ("injected", "caught")
+                }
+                for kind in FAULTS
+            },
+        }
+        data = {
+            "simulated": True,
+            "machine": facts,
+            "size_px": arguments.size,
+            "total": total,
+            "runs": runs,
+        }
         arguments.out.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
     return 0
 

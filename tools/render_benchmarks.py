@@ -29,6 +29,10 @@ PLAIN = {
     "micromanager-60s.json": "The same, one minute",
     "tap.json": "A live view tapped in its own process",
     "hook.json": "A user's own acquisition with the hook",
+    "calibration.json": "Calibration against simulated truth",
+    "checks.json": "Checks of pairs, one by one",
+    "collection_proof.json": "Whole collections with faults, simulated",
+    "collect.json": "What a field costs beyond exposures, stage and settling",
 }
 """Files shown as they are: one row for each figure."""
 
@@ -81,6 +85,8 @@ def _leaves(value: dict[str, Any], path: str = "") -> Iterator[tuple[str, object
             for row in one:
                 label = next((str(row[k]) for k in ("name", "shape", "variant") if k in row), "")
                 label += " with CURVE" if label and row.get("curve") else ""
+                if "fault" in row:
+                    label = f"{row['fault']} {row['strength']}".strip()
                 if label:
                     # Rows without a name are series: too long for a page.
                     yield from _leaves(row, f"{whole} {label}")
