@@ -38,6 +38,11 @@ def scene_of(
     return render_scene(kind, (size, size), np.random.default_rng(seed), background=background)
 
 
+def lit() -> Floats:
+    """Return counts (Y, X) of 128 px that show something, to which noise is added."""
+    return np.float32(900.0) + np.float32(300.0) * scene_of()
+
+
 def exposed(mean_e: Floats, sensor: SensorConfig = CLEAN, *, seed: int = 0) -> Stack:
     """Return frames (T, Y, X) of mean electrons (T, Y, X), as the sensor's counts."""
     rows, columns = mean_e.shape[1:]
@@ -73,11 +78,17 @@ def counts(frames: Floats) -> Stack:
     return np.clip(np.rint(frames), 0, 65535).astype(np.uint16)
 
 
-def diagnosed(folder: Path, frames: Stack) -> Diagnosis:
+def diagnosed(
+    folder: Path,
+    frames: Stack,
+    *,
+    offset_adu: float | None = None,
+    calibration: Path | None = None,
+) -> Diagnosis:
     """Write frames (T, Y, X) as a TIFF stack and diagnose it."""
     path = folder / "frames.tif"
     tifffile.imwrite(path, frames, photometric="minisblack")
-    return diagnose(path)
+    return diagnose(path, offset_adu=offset_adu, calibration=calibration)
 
 
 def method(found: Diagnosis, name: str) -> Method:

@@ -24,6 +24,7 @@ LAGS = {
 """(Y, X) offsets of the neighbours looked at."""
 SHARED_FRAMES = 1.5
 """Neighbouring differences have a frame in common: n of them tell as much as n / 1.5."""
+_GRAIN_PX = 2
 _ASIDE_PX = (4, 5, 6)
 _BEYOND_PX = 8
 """Pixels further apart than this share what whole rows share, not what a small filter did."""
@@ -43,6 +44,21 @@ def correlations(noise: TileNoise, still: Bools) -> dict[str, tuple[float, float
         mean, error = _mean(at_lag(noise.near, dy, dx)[still] / variance)
         found[name] = (mean, max(error, least))
     return found
+
+
+def grain_factor(noise: TileNoise, still: Bools) -> tuple[float, float]:
+    """Return the sum of all correlations up to two pixels away and its standard error.
+
+    1 for white noise. A linear filter that keeps the mean leaves a pixel 1 over it of its
+    variance: so many times too high the gain (electrons per count) then reads.
+    """
+    reach = range(-_GRAIN_PX, _GRAIN_PX + 1)
+    half = [(dy, dx) for dy in range(_GRAIN_PX + 1) for dx in reach if dy > 0 or dx > 0]
+    around = np.sum([at_lag(noise.near, dy, dx)[still] for dy, dx in half], axis=0)
+    mean, error = _mean(2.0 * around / noise.variance[still])
+    pixels = TILE_PX**2 * noise.n_near * int(still.sum())
+    least = 2.0 * float(np.sqrt(len(half) * SHARED_FRAMES / max(1, pixels)))
+    return 1.0 + mean, max(error, least)
 
 
 def shared_noise(noise: TileNoise, still: Bools, axis: str) -> tuple[float, float]:

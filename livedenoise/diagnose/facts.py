@@ -30,6 +30,8 @@ class Number(msgspec.Struct, frozen=True, kw_only=True):
         What to know when reading it.
     upper_limit : bool
         Whether the truth may be less, for the reason in ``note``.
+    least : float or None
+        What the truth is at least, where an upper limit has such a bound.
     """
 
     value: float | None
@@ -37,6 +39,7 @@ class Number(msgspec.Struct, frozen=True, kw_only=True):
     unit: str = ""
     note: str = ""
     upper_limit: bool = False
+    least: float | None = None
 
 
 def measured(
@@ -90,6 +93,15 @@ class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
         Electrons per count, counts, electrons: one estimate; None in a ``gaussian`` model.
     noise : Number
         Median noise of a pixel, counts.
+    noise_factor : Number
+        Variance over what the calibration given says: 1 where it holds.
+    grain_factor : Number
+        Noise power of large areas over that of a pixel: the sum of the correlations of all
+        neighbours up to two pixels away, 1 for white noise.
+    structure : Number
+        Contrast of the image without its noise: standard deviation of areas of 8 px, counts.
+    constant : Number
+        Fraction of the field in which no pixel ever changes.
     lag1_x, lag1_y, lag1_diagonal : Number
         Correlation of the noise of a pixel with that of its neighbour, from frame differences.
     lag2_x, lag2_y : Number
@@ -104,10 +116,12 @@ class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
         Correlation of the noise of a pixel with that in the next frame.
     bleaching : Number
         Fraction of the signal lost over the recording.
+    bleaching_adu : Number
+        The same in counts.
     flicker : Number
         Standard deviation of the frames' brightness around that trend, as a fraction.
     drift : Number
-        Largest shift of a later part of the recording against its start, pixels.
+        From the start of the recording to where it lies furthest off, pixels.
     moving : Number
         Fraction of the field whose frames differ by more than noise.
     repeated : Number
@@ -133,6 +147,10 @@ class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
     offset: Number
     read_noise: Number
     noise: Number
+    noise_factor: Number
+    grain_factor: Number
+    structure: Number
+    constant: Number
     lag1_x: Number
     lag1_y: Number
     lag1_diagonal: Number
@@ -144,6 +162,7 @@ class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
     column_noise: Number
     lag1_time: Number
     bleaching: Number
+    bleaching_adu: Number
     flicker: Number
     drift: Number
     moving: Number

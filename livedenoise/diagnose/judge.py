@@ -9,12 +9,14 @@ Noise2Same, Blind2Unblind) predict a pixel from its neighbours: what neighbours 
 is predicted too and stays in the image. A structured mask hides the neighbours along one line
 (structN2V, Broaddus et al., ISBI 2020). Noise2Noise (Lehtinen et al., ICML 2018) needs two frames
 of one scene with independent noise; correlation within a frame does not matter. Supervised
-training (CARE, Weigert et al., Nature Methods 2018) needs pairs and assumes nothing of the noise.
+training (CARE, Weigert et al., Nature Methods 2018) assumes nothing of the noise, but needs pairs:
+a sample that holds still while both exposures are taken.
 """
 
 from __future__ import annotations
 
-from livedenoise.diagnose.facts import Diagnosis, Fit, Method, Number, beyond
+from livedenoise.diagnose.facts import Diagnosis, Fit, Method, Number, beyond, measured
+from livedenoise.diagnose.limits import RANK, limited
 
 WHITE = 0.05
 """Largest correlation of neighbours that a blind-spot method hardly notices."""
@@ -23,25 +25,27 @@ CORRELATED = 0.15
 ROW_NOISE = 0.1
 TIME_CORRELATED = 0.05
 MOVING = 0.1
+MOSTLY_MOVING = 0.5
+NOISE_FACTOR = 0.1
 DRIFT_PX = 0.5
 FLICKER = 0.05
 LARGEST_ERROR = 0.05
 """With a larger standard error a correlation says nothing."""
 
 _DIAGONALS = "the diagonals"
-_ORDER: dict[Fit, int] = {"fits": 0, "with care": 1, "unknown": 2, "does not fit": 3}
 
 
 def judge(found: Diagnosis) -> tuple[Method, ...]:
     """Return every way of training with its verdict, the most fitting first."""
     methods = [
-        _supervised(),
+        _supervised(found),
         _noise2noise(found),
         _blind_spot(found),
         _struct_n2v(found),
         _poisson_gaussian(found),
     ]
-    return tuple(sorted(methods, key=lambda method: _ORDER[method.fit]))
+    judged = [limited(method, found) for method in methods]
+    return tuple(sorted(judged, key=lambda method: RANK[method.fit]))
 
 
 def strongest(found: Diagnosis) -> tuple[str, Number] | None:
@@ -71,13 +75,40 @@ def shares_time(found: Diagnosis) -> bool:
     return (found.lag1_time.value or 0.0) > 0 and beyond(found.lag1_time, TIME_CORRELATED)
 
 
-def _supervised() -> Method:
-    return Method(
-        name="care",
-        title="supervised on pairs (CARE)",
-        fit="fits",
-        why="assumes nothing of the noise; needs pairs of low and high exposure of a fixed sample "
-        "(livedenoise collect)",
+def off_calibration(found: Diagnosis) -> bool:
+    """Return whether the noise is not what the calibration given says."""
+    factor = found.noise_factor
+    if factor.value is None:
+        return False
+    return beyond(measured(factor.value - 1.0, factor.error), NOISE_FACTOR)
+
+
+def _supervised(found: Diagnosis) -> Method:
+    fit, why = _pairing(found)
+    return Method(name="care", title="supervised on pairs (CARE)", fit=fit, why=why)
+
+
+def _pairing(found: Diagnosis) -> tuple[Fit, str]:
+    """Judge whether pairs of this sample can be recorded, one exposure after the other."""
+    moving = found.moving.value
+    if moving is None:
+        return "unknown", (
+            "needs pairs of low and high exposure of a fixed sample; whether this one holds still "
+            "takes two frames that differ"
+        )
+    if beyond(found.drift, DRIFT_PX):
+        return "with care", (
+            f"pairs need a field that holds still, and this one drifts by {found.drift.value:.1f} "
+            "px: take both exposures at once, and register them"
+        )
+    if moving > MOVING:
+        return "does not fit" if moving > MOSTLY_MOVING else "with care", (
+            f"pairs need a sample that holds still, and something moves in {moving:.0%} of the "
+            "field: fix it, or train on a fixed sample of the same kind"
+        )
+    return "fits", (
+        "the field holds still, and nothing is assumed of the noise; needs pairs of low and high "
+        "exposure (livedenoise collect)"
     )
 
 
@@ -120,7 +151,8 @@ def _unsure(found: Diagnosis) -> list[str]:
         drift = found.drift.value
         lines.append(f"it drifts by {drift:.1f} px: use neighbouring frames, not distant ones")
     if beyond(found.flicker, FLICKER):
-        lines.append(f"the light flickers by {found.flicker.value:.0%}: even it out first")
+        most = "up to " if found.flicker.upper_limit else ""
+        lines.append(f"the light flickers by {most}{found.flicker.value:.0%}: even it out first")
     return lines
 
 
@@ -251,6 +283,14 @@ def _mask(found: Diagnosis, axis: str) -> str:
 def _poisson_gaussian(found: Diagnosis) -> Method:
     name, title = "pg", "self-supervised Poisson-Gaussian (Khademi 2021)"
     fit, why = _blindness(found)
+    if off_calibration(found) and fit == "fits":
+        return Method(
+            name=name,
+            title=title,
+            fit="with care",
+            why=f"the noise is {found.noise_factor.value:.2f} times what the calibration says: "
+            "processed on the camera, or another mode",
+        )
     if found.noise_model == "gaussian" and fit == "fits":
         return Method(
             name=name,

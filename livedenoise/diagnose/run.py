@@ -5,6 +5,7 @@ Knows: the order. Must not know: file formats, terminals.
 
 from __future__ import annotations
 
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -12,22 +13,25 @@ import msgspec
 import numpy as np
 
 from livedenoise.acquire.sources import open_source
-from livedenoise.core.constants import CameraConstants
+from livedenoise.core.calibration import read_calibration
 from livedenoise.core.errors import ConfigError
 from livedenoise.core.progress import OnProgress, Progress, ignore_progress
 from livedenoise.core.source import FrameSource
-from livedenoise.diagnose.correlation import correlations, shared_noise
-from livedenoise.diagnose.facts import Diagnosis, Number, measured
+from livedenoise.diagnose.correlation import correlations, grain_factor, shared_noise
+from livedenoise.diagnose.drift import drift
+from livedenoise.diagnose.facts import Diagnosis, Number, beyond, measured
 from livedenoise.diagnose.fine import fine_correlation
 from livedenoise.diagnose.judge import judge
-from livedenoise.diagnose.light import Image, comparable_runs
+from livedenoise.diagnose.levels import Known, Offset, camera_of, levels
+from livedenoise.diagnose.light import Image, comparable_runs, structure_adu
+from livedenoise.diagnose.limits import TOP_CARE, ZERO_CARE
 from livedenoise.diagnose.motion import Motion, find_motion
 from livedenoise.diagnose.sampling import LEAST_EDGE_PX, Sampled, sample
 from livedenoise.diagnose.suspicions import suspicions
 from livedenoise.diagnose.tiles import TileNoise, tile_noise
-from livedenoise.diagnose.trends import bleaching_and_flicker, drift, time_correlation
+from livedenoise.diagnose.trends import brightness, time_correlation
 from livedenoise.diagnose.words import sentences
-from livedenoise.imaging.noise_fit import NoiseFit, constants_from_fit, fit_noise
+from livedenoise.imaging.noise_fit import NoiseFit, fit_noise
 
 _SPATIAL = (
     "lag1_x",
@@ -41,15 +45,22 @@ _SPATIAL = (
     "column_noise",
     "lag1_time",
     "moving",
+    "grain_factor",
 )
 _MOSTLY = 0.5
 _MOVES = "upper limit: the scene moves"
+_SLOW = "upper limit: the finest detail seems white, and slow motion adds"
+_FINE = 0.02
 _ONLY_FAST = "only fast motion would be seen: fewer than 5 different frames in a row"
-_DARKEST = "if the darkest part of the image is dark"
-_LEVEL = "the noise does not follow the signal"
 
 
-def diagnose(path: Path, on_progress: OnProgress = ignore_progress) -> Diagnosis:
+def diagnose(
+    path: Path,
+    on_progress: OnProgress = ignore_progress,
+    *,
+    offset_adu: float | None = None,
+    calibration: Path | None = None,
+) -> Diagnosis:
     """Diagnose the noise of a recording.
 
     Parameters
@@ -58,12 +69,20 @@ def diagnose(path: Path, on_progress: OnProgress = ignore_progress) -> Diagnosis
         TIFF (a stack of repeats or a movie), NDTiff data set or run folder.
     on_progress : callable
         Told of frames read.
+    offset_adu : float, optional
+        Counts without light, where they are known.
+    calibration : Path, optional
+        Calibration folder of the camera: its offset is taken, and the noise compared with it.
 
     Raises
     ------
     ConfigError
-        If it cannot be read, its frames are smaller than 32 px, or pixels are not finite.
+        If it cannot be read, its frames are smaller than 32 px, or pixels are not finite; if both
+        offset and calibration are given, or the offset is not finite.
+    CalibrationError
+        If the calibration cannot be read.
     """
+    known = _known(offset_adu, calibration)
     with open_source(path) as source:
         if min(source.shape) < LEAST_EDGE_PX:
             raise ConfigError(
@@ -75,19 +94,38 @@ def diagnose(path: Path, on_progress: OnProgress = ignore_progress) -> Diagnosis
             on_progress(Progress(task="diagnose", done=done, total=total))
 
         sampled = sample(source, on_frame)
-        found = _measure(source, sampled)
+        found = _measure(source, sampled, known)
     found = msgspec.structs.replace(found, methods=judge(found))
     return msgspec.structs.replace(found, summary=sentences(found))
 
 
-def _measure(source: FrameSource, sampled: Sampled) -> Diagnosis:
-    fit = fit_noise(sampled.frames, bit_depth=source.bit_depth)
-    constants = constants_from_fit(fit)
-    runs = comparable_runs(sampled.runs)
-    noise = tile_noise(runs) if runs else None
-    numbers = _spatial(noise, runs) | _temporal(source, sampled, constants, _mean_noise(fit, noise))
-    moves = (numbers["moving"].value or 0.0) > _MOSTLY
-    shift = drift(sampled.runs, source.n_frames, constants.offset_adu, moves=moves)
+def _known(offset_adu: float | None, calibration: Path | None) -> Known:
+    if calibration is not None and offset_adu is not None:
+        raise ConfigError("--calibration and --offset exclude each other", "give one of them")
+    if calibration is not None:
+        return Known(calibrated=read_calibration(calibration).constants)
+    if offset_adu is not None and not isfinite(offset_adu):
+        raise ConfigError(f"--offset must be a finite number, got {offset_adu}", "give counts")
+    return Known(offset_adu=offset_adu)
+
+
+def _measure(source: FrameSource, sampled: Sampled, known: Known) -> Diagnosis:
+    comparable = comparable_runs(sampled.runs)
+    evened = comparable.evened and not _cut_off(sampled)
+    flat = [frame for run in comparable.runs for frame in run]
+    fit = fit_noise(flat if evened else sampled.frames, bit_depth=source.bit_depth)
+    camera = camera_of(fit, known)
+    noise = tile_noise(comparable.runs) if comparable.runs else None
+    numbers = _spatial(noise, comparable.runs) | _temporal(
+        source, sampled, camera.offset, _mean_noise(fit, noise)
+    )
+    numbers |= levels(
+        camera,
+        numbers["grain_factor"],
+        numbers["flicker"],
+        evened=evened,
+        rounded=np.dtype(source.dtype).kind == "u",
+    )
     found = Diagnosis(
         path=str(source.path),
         n_frames=source.n_frames,
@@ -95,17 +133,16 @@ def _measure(source: FrameSource, sampled: Sampled) -> Diagnosis:
         shape=source.shape,
         dtype=source.dtype,
         bit_depth=source.bit_depth,
-        noise_model=constants.model,
-        offset=measured(constants.offset_adu, unit="counts"),
+        noise_model=camera.constants.model,
         noise=measured(fit.sigma_adu, unit="counts"),
+        structure=_structure(sampled),
         repeated=measured(sampled.repeats),
         zero_fraction=measured(sampled.zero_fraction),
         saturated_fraction=measured(sampled.top_fraction),
-        drift=shift,
-        **_each(_electrons(fit, constants) | numbers),
+        drift=_drift(source, sampled, camera.offset, numbers["moving"]),
+        **_each(numbers),
     )
-    constant = float((noise.variance == 0).mean()) if noise is not None else 0.0
-    return msgspec.structs.replace(found, suspicions=suspicions(found, sampled.histogram, constant))
+    return msgspec.structs.replace(found, suspicions=suspicions(found, sampled.histogram))
 
 
 def _each(numbers: dict[str, Number]) -> dict[str, Any]:
@@ -113,42 +150,63 @@ def _each(numbers: dict[str, Number]) -> dict[str, Any]:
     return dict(numbers)
 
 
-def _electrons(fit: NoiseFit, constants: CameraConstants) -> dict[str, Number]:
-    if constants.model != "poisson_gaussian":
-        return {name: Number(value=None, note=_LEVEL) for name in ("gain", "read_noise")}
-    gain = constants.gain_e_per_adu
-    return {
-        "gain": measured(gain, gain * fit.slope_error_adu / fit.slope_adu, unit="e/count"),
-        "read_noise": measured(constants.read_noise_e, unit="e", note=_DARKEST, upper_limit=True),
-    }
+def _cut_off(sampled: Sampled) -> bool:
+    """Return whether pixels are cut off: divided by the light they would no longer look so."""
+    return sampled.top_fraction > TOP_CARE or sampled.zero_fraction > ZERO_CARE
+
+
+def _structure(sampled: Sampled) -> Number:
+    if len(sampled.runs[0]) < 2:
+        return Number(value=None, unit="counts", note="needs two frames")
+    return measured(structure_adu(sampled.runs[0]), unit="counts")
+
+
+def _drift(source: FrameSource, sampled: Sampled, offset: Offset, moving: Number) -> Number:
+    return drift(
+        sampled.runs,
+        source.n_frames,
+        offset.adu,
+        starts=sampled.starts,
+        moves=(moving.value or 0.0) > _MOSTLY,
+    )
 
 
 def _mean_noise(fit: NoiseFit, noise: TileNoise | None) -> float:
     """Return the noise of one pixel in the mean of a frame, counts: bright parts weigh more."""
-    levels = float(np.sqrt(np.mean(np.maximum(fit.level_variances, 0.0))))
+    shot = float(np.sqrt(np.mean(np.maximum(fit.level_variances, 0.0))))
     direct = 0.0 if noise is None else float(np.sqrt(noise.variance.mean()))
-    return max(fit.sigma_adu, levels, direct)
+    return max(fit.sigma_adu, shot, direct)
 
 
 def _spatial(noise: TileNoise | None, runs: list[list[Image]]) -> dict[str, Number]:
     if noise is None or not noise.variance.any():
-        return {name: Number(value=None, note="needs two frames that differ") for name in _SPATIAL}
+        none = Number(value=None, note="needs two frames that differ")
+        return dict.fromkeys(_SPATIAL, none) | {"constant": none}
     motion = find_motion(noise)
     note = _MOVES if motion.limit else ""
     lags = correlations(noise, motion.still)
     sides = [lags.pop("diagonal"), lags.pop("antidiagonal")]
     lags["lag1_diagonal"] = max(sides, key=lambda pair: abs(pair[0]))
+    lags["grain_factor"] = grain_factor(noise, motion.still)
     lags["row_noise"] = shared_noise(noise, motion.still, "x")
     lags["column_noise"] = shared_noise(noise, motion.still, "y")
     found = {
         name: measured(*pair, note=note, upper_limit=motion.limit) for name, pair in lags.items()
     }
+    fine = {f"fine_lag1_{axis}": measured(*fine_correlation(noise, axis)) for axis in "xy"}
+    if not any(beyond(number, _FINE) for number in fine.values()):
+        found["grain_factor"] = _grain_limit(found["grain_factor"])
     return found | {
-        "fine_lag1_x": measured(*fine_correlation(noise, "x")),
-        "fine_lag1_y": measured(*fine_correlation(noise, "y")),
+        **fine,
         "lag1_time": time_correlation(runs, motion.still),
         "moving": _moving(motion, noise),
+        "constant": measured(float((noise.variance == 0).mean())),
     }
+
+
+def _grain_limit(grain: Number) -> Number:
+    """Return the sum of many small correlations as a limit: the finest detail seems white."""
+    return msgspec.structs.replace(grain, note=_SLOW, upper_limit=True)
 
 
 def _moving(motion: Motion, noise: TileNoise) -> Number:
@@ -156,13 +214,8 @@ def _moving(motion: Motion, noise: TileNoise) -> Number:
 
 
 def _temporal(
-    source: FrameSource, sampled: Sampled, constants: CameraConstants, noise_adu: float
+    source: FrameSource, sampled: Sampled, offset: Offset, noise_adu: float
 ) -> dict[str, Number]:
     pixels = source.shape[0] * source.shape[1]
-    bleaching, flicker = bleaching_and_flicker(
-        sampled.trend_index,
-        sampled.trend_mean,
-        constants.offset_adu,
-        noise_adu / float(np.sqrt(pixels)),
-    )
-    return {"bleaching": bleaching, "flicker": flicker}
+    noise_of_mean = noise_adu / float(np.sqrt(pixels))
+    return brightness(sampled.trend_index, sampled.trend_mean, offset, noise_of_mean)

@@ -37,6 +37,8 @@ class Sampled(msgspec.Struct, frozen=True, kw_only=True):
     ----------
     runs : tuple of tuple of ndarray
         Runs of consecutive frames, counts (Y, X), the middle of each frame.
+    starts : tuple of int
+        Number of the first frame of every run.
     trend_index, trend_mean : ndarray
         Frame numbers and mean counts of frames spread over the recording, (n,).
     zero_fraction, top_fraction : float
@@ -49,6 +51,7 @@ class Sampled(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     runs: tuple[tuple[Frame, ...], ...]
+    starts: tuple[int, ...]
     trend_index: npt.NDArray[np.int64]
     trend_mean: Doubles
     zero_fraction: float
@@ -96,7 +99,7 @@ def sample(source: FrameSource, on_frame: Callable[[int, int], None] | None = No
         for start in starts
     )
     means = np.array([read(int(index)).mean(dtype=np.float64) for index in trend])
-    return _sampled(source, runs, trend, means)
+    return _sampled(source, dict(zip(starts, runs, strict=True)), trend, means)
 
 
 def _finite(source: FrameSource, index: int) -> Frame:
@@ -111,11 +114,11 @@ def _finite(source: FrameSource, index: int) -> Frame:
 
 def _sampled(
     source: FrameSource,
-    runs: tuple[tuple[Frame, ...], ...],
+    runs: dict[int, tuple[Frame, ...]],
     trend: npt.NDArray[np.int64],
     means: Doubles,
 ) -> Sampled:
-    frames = [frame for run in runs for frame in run]
+    frames = [frame for run in runs.values() for frame in run]
     histogram = _histogram(frames)
     zero = top = 0.0
     if histogram.size:
@@ -123,13 +126,14 @@ def _sampled(
         zero = float(histogram[0]) / float(histogram.sum())
         top = float(histogram[highest:].sum()) / float(histogram.sum())
     return Sampled(
-        runs=runs,
+        runs=tuple(runs.values()),
+        starts=tuple(runs),
         trend_index=trend,
         trend_mean=means,
         zero_fraction=zero,
         top_fraction=top,
         histogram=histogram,
-        repeats=sum(np.array_equal(a, b) for run in runs for a, b in pairwise(run)),
+        repeats=sum(np.array_equal(a, b) for run in runs.values() for a, b in pairwise(run)),
     )
 
 

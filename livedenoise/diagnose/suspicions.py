@@ -17,11 +17,12 @@ _LEAST_MISSING = 0.02
 _LEAST_UNEVEN = 0.02
 _LEAST_CONSTANT = 0.05
 _PHOTON_GAIN = 0.1
+_PHOTON_OFFSET = 0.5
 _SHEPPARD_ADU = 0.4
 """Noise below this is lost in the rounding to whole counts."""
 
 
-def suspicions(found: Diagnosis, histogram: Counts, constant_fraction: float) -> tuple[str, ...]:
+def suspicions(found: Diagnosis, histogram: Counts) -> tuple[str, ...]:
     """Return what is suspected, in words.
 
     Parameters
@@ -30,18 +31,16 @@ def suspicions(found: Diagnosis, histogram: Counts, constant_fraction: float) ->
         Its numbers.
     histogram : ndarray of int64
         Pixels at each count; empty for float frames.
-    constant_fraction : float
-        Part of the field in which no pixel ever changes.
     """
     lines = _rescaled(histogram) if histogram.size else _floating(found)
     repeated = found.repeated.value
     if repeated:
         lines.append(f"{repeated:.0f} frames equal the frame before: repeated, not exposed anew")
     lines += _filtered(found) + _too_quiet(found)
-    if _LEAST_CONSTANT < constant_fraction < 1.0:
+    constant = found.constant.value or 0.0
+    if _LEAST_CONSTANT < constant < 1.0:
         lines.append(
-            f"{constant_fraction:.0%} of the field never changes by a count: masked, padded or "
-            "cut off"
+            f"{constant:.0%} of the field never changes by a count: masked, padded or cut off"
         )
     return tuple(lines)
 
@@ -80,9 +79,15 @@ def _filtered(found: Diagnosis) -> list[str]:
 
 
 def counts_photons(found: Diagnosis) -> bool:
-    """Return whether counts are single photons: one electron a count, and pixels without any."""
-    gain, zero = found.gain.value, found.zero_fraction.value or 0.0
-    return gain is not None and abs(gain - 1.0) < _PHOTON_GAIN and zero > 0.0
+    """Return whether counts are single photons: one electron a count, none at 0 counts.
+
+    A camera's line meets no noise at another count than 0, its offset; one cut off as well.
+    """
+    gain, read = found.gain.value, found.read_noise.value
+    if gain is None or read is None or not found.zero_fraction.value:
+        return False
+    bare = (found.offset.value or 0.0) - read**2 / gain
+    return abs(gain - 1.0) < _PHOTON_GAIN and abs(bare) < _PHOTON_OFFSET
 
 
 def _too_quiet(found: Diagnosis) -> list[str]:

@@ -1,4 +1,4 @@
-"""What changes from frame to frame: shared noise, bleaching, flicker, drift.
+"""What changes from frame to frame: shared noise, bleaching, flicker.
 
 Knows: arrays. Must not know: files, verdicts.
 """
@@ -6,27 +6,23 @@ Knows: arrays. Must not know: files, verdicts.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from livedenoise.core.frame import Frame
 from livedenoise.diagnose.facts import Number, measured
+from livedenoise.diagnose.levels import Offset
 from livedenoise.diagnose.tiles import Image, Run, tiles_of
-
-if TYPE_CHECKING:
-    from livedenoise.imaging.registration import Shift
 
 Doubles = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
 _KERNEL = np.array([1.0, -4.0, 6.0, -4.0, 1.0]) / np.sqrt(70.0)
 _LEAST_FRAMES = 4
+_CUBIC_FRAMES = 8
 _MOSTLY_SHARED = 0.6
 _AT_LEAST = "at least: frames further apart than looked at may share noise as well"
-_APART_PX = 0.5
-"""Halves of the field that drift further apart than this are not one drift."""
 
 
 def time_correlation(runs: Sequence[Run], still: Bools) -> Number:
@@ -60,9 +56,9 @@ def time_correlation(runs: Sequence[Run], still: Bools) -> Number:
     return measured(shared, error, note=_AT_LEAST if shared > _MOSTLY_SHARED else "")
 
 
-def bleaching_and_flicker(
-    index: npt.NDArray[np.int64], mean_adu: Doubles, offset_adu: float, noise_of_mean_adu: float
-) -> tuple[Number, Number]:
+def brightness(
+    index: npt.NDArray[np.int64], mean_adu: Doubles, offset: Offset, noise_of_mean_adu: float
+) -> dict[str, Number]:
     """Fit an exponential to the signal of frames spread over the recording.
 
     Parameters
@@ -71,37 +67,81 @@ def bleaching_and_flicker(
         (n,) frame numbers.
     mean_adu : ndarray
         (n,) mean counts of those frames.
-    offset_adu : float
-        Counts without light, as well as it is known.
+    offset : Offset
+        Counts without light, as well as they are known.
     noise_of_mean_adu : float
         Shot noise of one such mean.
 
     Returns
     -------
-    bleaching, flicker : Number
-        Fraction of the signal lost from first to last frame (negative: gained); standard deviation
-        of the frames' light as a fraction, what shot noise explains taken out. It comes from
+    dict of Number
+        ``bleaching``: fraction of the signal lost from first to last frame (negative: gained).
+        ``bleaching_adu``: the same in counts, which needs no offset. ``flicker``: standard
+        deviation of the frames' light as a fraction, what shot noise explains taken out; from
         second differences in time, so that a trend that is not exponential does not enter.
+        Fractions are upper limits unless the offset is known: it may lie lower, the signal higher.
     """
-    signal = mean_adu - offset_adu
-    if index.size < 4 or float(signal.mean()) <= 3.0 * noise_of_mean_adu:
-        why = "needs 4 frames" if index.size < 4 else "no signal above the offset"
-        return Number(value=None, note=why), Number(value=None, note=why)
-    shot = noise_of_mean_adu / float(signal.mean())
-    flicker = _flicker(signal / float(signal.mean()), shot)
+    if index.size < _LEAST_FRAMES:
+        return _none("bleaching", "bleaching_adu", "flicker", why="needs 4 frames")
+    lost = {"bleaching_adu": _lost_counts(index, mean_adu, noise_of_mean_adu)}
+    signal = mean_adu - offset.adu
+    mean = float(signal.mean())
+    if mean <= 3.0 * noise_of_mean_adu:
+        return lost | _none("bleaching", "flicker", why="no signal above the offset")
+    flicker = _flicker(signal / mean, noise_of_mean_adu / mean)
+    part = None if offset.least_adu is None else mean / (mean + offset.adu - offset.least_adu)
+    least = None if part is None or flicker.value is None else part * flicker.value
+    found = lost | {"flicker": _limited(flicker, offset, least)}
     if float(signal.min()) <= 3.0 * noise_of_mean_adu:
-        return Number(value=None, note="some frames have no signal above the offset"), flicker
-    return _bleaching(index, signal, shot), flicker
+        return found | _none("bleaching", why="some frames have no signal above the offset")
+    return found | {"bleaching": _bleaching(index, mean_adu, offset, noise_of_mean_adu)}
 
 
-def _bleaching(index: npt.NDArray[np.int64], signal: Doubles, shot: float) -> Number:
+def _none(*names: str, why: str) -> dict[str, Number]:
+    return {name: Number(value=None, note=why) for name in names}
+
+
+def _limited(number: Number, offset: Offset, least: float | None) -> Number:
+    """Return a fraction of the signal as an upper limit, with the least it can be."""
+    if offset.known or number.value is None:
+        return number
+    bound = "" if least is None else f"; {least:.3g} for a camera without read noise"
+    note = f"at most: the darkest part of the image counts as dark{bound}"
+    return msgspec.structs.replace(number, note=note, upper_limit=True, least=least)
+
+
+def _bleaching(
+    index: npt.NDArray[np.int64], mean_adu: Doubles, offset: Offset, noise_adu: float
+) -> Number:
+    most = _exponential(index, mean_adu - offset.adu, noise_adu)
+    least = None
+    if offset.least_adu is not None:
+        least = _exponential(index, mean_adu - offset.least_adu, noise_adu).value
+    return _limited(most, offset, least)
+
+
+def _exponential(index: npt.NDArray[np.int64], signal: Doubles, noise_adu: float) -> Number:
     x = (index - index.mean()) / max(1, int(np.ptp(index)))
     y = np.log(signal)
     slope = float((x * (y - y.mean())).sum() / np.square(x).sum())
     residual = y - y.mean() - slope * x
     scatter = float(np.sqrt(np.square(residual).sum() / (index.size - 2)))
+    shot = noise_adu / float(signal.mean())
     slope_error = max(scatter, shot) / float(np.sqrt(np.square(x).sum()))
     return measured(1.0 - float(np.exp(slope)), slope_error * float(np.exp(slope)))
+
+
+def _lost_counts(index: npt.NDArray[np.int64], mean_adu: Doubles, noise_adu: float) -> Number:
+    """Return first less last point of a smooth curve: cubic, a line for few frames."""
+    degree = 3 if index.size >= _CUBIC_FRAMES else 1
+    x = 2.0 * (index - index[0]) / max(1, int(np.ptp(index))) - 1.0
+    powers = np.vander(x, degree + 1)
+    coefficients = np.linalg.lstsq(powers, mean_adu, rcond=None)[0]
+    residual = mean_adu - powers @ coefficients
+    scatter = float(np.sqrt(np.square(residual).sum() / (index.size - degree - 1)))
+    ends = powers[0] - powers[-1]
+    spread = float(np.sqrt(ends @ np.linalg.inv(powers.T @ powers) @ ends))
+    return measured(float(ends @ coefficients), max(scatter, noise_adu) * spread, unit="counts")
 
 
 def _flicker(relative: Doubles, shot: float) -> Number:
@@ -112,67 +152,6 @@ def _flicker(relative: Doubles, shot: float) -> Number:
     power = found - shot**2
     root = float(np.sqrt(max(power, 0.0)))
     return measured(root, error / (2.0 * root) if power > error else float(np.sqrt(error)))
-
-
-def drift(
-    runs: Sequence[Sequence[Frame]], n_frames: int, offset_adu: float, *, moves: bool = False
-) -> Number:
-    """Measure the largest shift of a later part of the recording against its start, in pixels.
-
-    Parameters
-    ----------
-    runs : sequence of sequences of ndarray
-        Runs of consecutive frames spread over the recording, counts (Y, X).
-    n_frames : int
-        Of the recording: an eighth of it is averaged at most, so that little drift is lost within.
-    offset_adu : float
-        Counts without light, as well as it is known.
-    moves : bool
-        Whether most of the field moves: what lies anywhere then looks like a shift, and both
-        halves of the field must show it.
-    """
-    frames = [frame for run in runs for frame in run]
-    if len(frames) < 2:
-        return Number(value=None, unit="px", note="needs 2 frames")
-    width = int(np.clip(n_frames // 8, 1, len(runs[0])))
-    parts = [run[-width:] for run in runs[1:]] or [frames[-width:]]
-    first = _mean(frames[:width], offset_adu)
-    means = [_mean(part, offset_adu) for part in parts]
-    found = [(shift, last) for last in means if (shift := _shift(first, last)) is not None]
-    if not found:
-        return Number(value=None, unit="px", note="no structure to compare")
-    largest, last = max(found, key=lambda pair: pair[0].length_px)
-    if not _as_one(first, last, largest, sure=not moves):
-        return Number(value=None, unit="px", note="parts of the field move differently")
-    return measured(largest.length_px, largest.error_px, unit="px")
-
-
-def _as_one(first: Image, last: Image, whole: Shift, *, sure: bool) -> bool:
-    """Return whether the halves of the field moved as the whole did.
-
-    A half in which too little is to be seen counts as the whole does, if that is ``sure``.
-    """
-    middle = first.shape[1] // 2
-    for half in (slice(0, middle), slice(middle, None)):
-        shift = _shift(first[:, half], last[:, half])
-        if shift is None and not sure:
-            return False
-        if shift is not None:
-            apart = np.subtract(shift.shift_px, whole.shift_px)
-            if float(np.hypot(*apart)) > _APART_PX + 3.0 * (shift.error_px + whole.error_px):
-                return False
-    return True
-
-
-def _shift(first: Image, last: Image) -> Shift | None:
-    from livedenoise.imaging.registration import measure_shift
-
-    shift = measure_shift(first, last)
-    return shift if shift.found else None
-
-
-def _mean(frames: Sequence[Frame], offset_adu: float) -> Image:
-    return np.asarray(np.mean(frames, axis=0, dtype=np.float32) - np.float32(offset_adu))
 
 
 def _near_and_far(run: Run) -> Doubles:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from math import floor, log10
 
+import msgspec
+
 from livedenoise.diagnose.facts import Diagnosis, Number, beyond
 from livedenoise.diagnose.judge import (
     CORRELATED,
@@ -14,16 +16,18 @@ from livedenoise.diagnose.judge import (
     MOVING,
     WHITE,
     finest,
+    off_calibration,
     shares_time,
     stripes,
     strongest,
 )
+from livedenoise.diagnose.limits import is_featureless
 from livedenoise.diagnose.suspicions import counts_photons
 
 
 def sentences(found: Diagnosis) -> tuple[str, ...]:
     """Return what the numbers say."""
-    lines = [_kind(found), _correlation(found)]
+    lines = [_kind(found), _calibrated(found), _correlation(found), _grain(found)]
     lines += _stripes(found) + _clipping(found) + _changes(found)
     return tuple(line for line in lines if line)
 
@@ -45,16 +49,47 @@ def shown(number: Number, digits: int = 3) -> str:
 
 
 def _kind(found: Diagnosis) -> str:
+    if is_featureless(found):
+        return (
+            f"Nothing is to be seen but noise ({shown(found.noise)}) that does not follow the "
+            "signal: no light, or even light."
+        )
     if found.noise_model == "gaussian":
         return (
             f"The noise ({shown(found.noise)}) does not follow the signal: light is even or too "
-            "faint, or the images were processed. Nothing can be said in electrons; calibrate the "
-            "camera."
+            "faint, cut off, or the images were processed. Nothing can be said in electrons; "
+            "calibrate the camera."
         )
+    source = "given" if found.offset.note else "estimated; a calibration knows these better"
+    offset = shown(msgspec.structs.replace(found.offset, note=""))
     return (
         f"The variance follows the mean: about {shown(found.gain)}, read noise about "
-        f"{shown(found.read_noise)} with the offset taken at {shown(found.offset)} "
-        "(estimated; a calibration knows these better)."
+        f"{shown(found.read_noise)} with the offset taken at {offset} ({source})."
+    )
+
+
+def _calibrated(found: Diagnosis) -> str:
+    factor = found.noise_factor
+    if factor.value is None:
+        return ""
+    if off_calibration(found):
+        return (
+            f"The variance is {shown(factor)} times what the calibration says: processed on the "
+            "camera, another mode, or another camera."
+        )
+    return f"The noise is what the calibration says ({shown(factor)} times its variance)."
+
+
+def _grain(found: Diagnosis) -> str:
+    """Return what correlation means for the gain, which alone says so in its note."""
+    factor = found.grain_factor.value
+    if found.gain.value is None or factor is None or "times too" not in found.gain.note:
+        return ""
+    return (
+        f"If a filter made neighbours correlate, the sensor's own gain is near "
+        f"{found.gain.value / factor:.3g} e/count, not {found.gain.value:.3g}: a filter lowers the "
+        "variance of a pixel, here to "
+        f"{1.0 / factor:.0%}."
     )
 
 
@@ -112,16 +147,34 @@ def _clipping(found: Diagnosis) -> list[str]:
     return lines
 
 
+def _bleaching(found: Diagnosis) -> list[str]:
+    most, counts = found.bleaching, found.bleaching_adu
+    if not beyond(most, 0.02):
+        return []
+    value = most.value or 0.0
+    lost = f" ({abs(counts.value):.3g} counts)" if counts.value is not None else ""
+    verb = "falls" if value > 0 else "rises"
+    if not most.upper_limit:
+        return [f"The signal {verb} by {abs(value):.1%}{lost} over the recording."]
+    how = f"at most {abs(value):.1%}"
+    if most.least is not None:
+        how = f"{abs(most.least):.1%} to {abs(value):.1%}"
+    text = (
+        f"The signal {verb} by {how}{lost} over the recording: how much depends on the offset, "
+        "which is not known (--offset, --calibration)."
+    )
+    return [text]
+
+
 def _changes(found: Diagnosis) -> list[str]:
-    lines = []
-    bleaching, moving = found.bleaching.value or 0.0, found.moving.value or 0.0
-    if beyond(found.bleaching, 0.02):
-        verb = "falls" if bleaching > 0 else "rises"
-        lines.append(f"The signal {verb} by {abs(bleaching):.1%} over the recording.")
+    lines = _bleaching(found)
+    moving = found.moving.value or 0.0
     if beyond(found.flicker, 0.01):
-        lines.append(f"The light flickers by {found.flicker.value:.1%} from frame to frame.")
+        most = "at most " if found.flicker.upper_limit else ""
+        lines.append(f"The light flickers by {most}{found.flicker.value:.1%} from frame to frame.")
     if beyond(found.drift, DRIFT_PX):
-        lines.append(f"The field drifts by {found.drift.value:.1f} px over the recording.")
+        least = "at least " if found.drift.note else ""
+        lines.append(f"The field drifts by {least}{found.drift.value:.1f} px over the recording.")
     if moving > MOVING:
         lines.append(f"Something moves in {moving:.0%} of the field.")
     if shares_time(found):

@@ -20,6 +20,9 @@ _ROWS = (
     ("offset", "offset"),
     ("read noise", "read_noise"),
     ("noise of a pixel", "noise"),
+    ("variance over the calibration's", "noise_factor"),
+    ("noise power of areas, of a pixel's", "grain_factor"),
+    ("contrast without noise", "structure"),
     ("correlation, next pixel in x", "lag1_x"),
     ("correlation, next pixel in y", "lag1_y"),
     ("correlation, diagonal", "lag1_diagonal"),
@@ -31,10 +34,12 @@ _ROWS = (
     ("noise shared by rows, of a pixel's", "row_noise"),
     ("noise shared by columns, of a pixel's", "column_noise"),
     ("signal lost over the recording", "bleaching"),
+    ("the same in counts", "bleaching_adu"),
     ("flicker", "flicker"),
     ("drift", "drift"),
     ("field in which something moves", "moving"),
     ("frames read that repeat the one before", "repeated"),
+    ("field that never changes", "constant"),
     ("pixels at 0", "zero_fraction"),
     ("pixels at the highest count", "saturated_fraction"),
 )
@@ -53,22 +58,37 @@ def register(verbs: Verbs) -> None:
     )
     add = parser.add_argument
     add("frames", type=Path, metavar="FRAMES", help="stack of repeats or movie; run folder")
+    add("--offset", type=float, metavar="ADU", help="counts without light, where known")
+    add(
+        "--calibration",
+        type=Path,
+        metavar="C",
+        help="calibration folder of the camera: compares the noise with it",
+    )
     add("--json", action="store_true", help="print one JSON object and nothing else on stdout")
     parser.set_defaults(verb=diagnose)
 
 
 def diagnose(arguments: argparse.Namespace) -> int:
     """``livedenoise diagnose FRAMES``."""
+    from functools import partial
+
     from livedenoise.diagnose.run import diagnose as run_diagnose
 
+    run = partial(
+        run_diagnose,
+        arguments.frames,
+        offset_adu=arguments.offset,
+        calibration=arguments.calibration,
+    )
     if arguments.json:
-        found = run_diagnose(arguments.frames)
+        found = run()
         print_json({"exit_code": 0, **msgspec.to_builtins(found)})
         return 0
     from livedenoise.view.progress import ProgressView
 
     with ProgressView() as on_progress:
-        found = run_diagnose(arguments.frames, on_progress)
+        found = run(on_progress)
     _show(found)
     return 0
 
@@ -98,7 +118,8 @@ def _numbers(found: Diagnosis) -> Table:
 
     table = Table("measured", "value", box=None)
     for title, name in _ROWS:
-        table.add_row(title, shown(getattr(found, name)))
+        if name != "noise_factor" or found.noise_factor.value is not None:
+            table.add_row(title, shown(getattr(found, name)))
     return table
 
 

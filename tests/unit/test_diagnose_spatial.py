@@ -62,7 +62,7 @@ def test_read_noise_comes_back_where_part_of_the_field_is_dark(tmp_path: Path) -
 
 def test_smoothed_noise_is_measured_and_no_blind_spot_fits(tmp_path: Path) -> None:
     noise = ndimage.gaussian_filter(kit.white(12), (0, 0.6, 0.6), mode="wrap")
-    found = kit.diagnosed(tmp_path, kit.counts(1000.0 + noise))
+    found = kit.diagnosed(tmp_path, kit.counts(kit.lit() + noise))
     lag1 = truth_of(0.6, 1)
     assert lag1 == pytest.approx(0.44, abs=0.03)
     for name, truth in (
@@ -85,7 +85,7 @@ def test_smoothed_noise_is_measured_and_no_blind_spot_fits(tmp_path: Path) -> No
 def test_noise_smoothed_along_one_axis_wants_a_structured_mask(tmp_path: Path, axis: str) -> None:
     along = {"x": (0, 0, 0.6), "y": (0, 0.6, 0)}[axis]
     noise = ndimage.gaussian_filter(kit.white(12, 128), along, mode="wrap")
-    found = kit.diagnosed(tmp_path, kit.counts(1000.0 + noise))
+    found = kit.diagnosed(tmp_path, kit.counts(kit.lit() + noise))
     along_lag, across_lag = found.lag1_x, found.lag1_y
     if axis == "y":
         along_lag, across_lag = across_lag, along_lag
@@ -100,7 +100,7 @@ def test_noise_smoothed_along_one_axis_wants_a_structured_mask(tmp_path: Path, a
 def test_correlation_two_pixels_apart_alone_is_seen(tmp_path: Path) -> None:
     noise = kit.white(12, 128)
     noise = noise + 0.5 * np.roll(noise, 2, axis=2)
-    found = kit.diagnosed(tmp_path, kit.counts(1000.0 + noise))
+    found = kit.diagnosed(tmp_path, kit.counts(kit.lit() + noise))
     assert found.lag1_x.value == pytest.approx(0.0, abs=0.02)
     assert found.lag2_x.value == pytest.approx(0.4, abs=0.02)
     assert kit.method(found, "n2v").fit == "does not fit"
@@ -111,12 +111,12 @@ def test_correlation_two_pixels_apart_alone_is_seen(tmp_path: Path) -> None:
 def test_sharpened_noise_is_called_sharpened(tmp_path: Path) -> None:
     noise = kit.white(12, 128)
     noise = 2.0 * noise - ndimage.gaussian_filter(noise, (0, 1, 1), mode="wrap")
-    found = kit.diagnosed(tmp_path, kit.counts(1000.0 + noise))
+    found = kit.diagnosed(tmp_path, kit.counts(kit.lit() + noise))
     assert found.lag1_x.value is not None
     assert found.lag1_x.value < -0.05
     assert kit.method(found, "n2v").fit != "fits"
     found = kit.diagnosed(
-        tmp_path, kit.counts(1000.0 + noise - np.roll(noise, 1, 2) - np.roll(noise, 1, 1))
+        tmp_path, kit.counts(kit.lit() + noise - np.roll(noise, 1, 2) - np.roll(noise, 1, 1))
     )
     assert any("sharpened" in line for line in found.suspicions)
 
@@ -125,7 +125,7 @@ def test_sharpened_noise_is_called_sharpened(tmp_path: Path) -> None:
 def test_noise_that_lines_share_comes_back(tmp_path: Path, axis: int, share: float) -> None:
     rng = np.random.default_rng(3)
     line = np.expand_dims(rng.normal(0.0, 10.0 * share, (16, 128)), axis)
-    found = kit.diagnosed(tmp_path, kit.counts(1000.0 + kit.white(16) + line))
+    found = kit.diagnosed(tmp_path, kit.counts(kit.lit() + kit.white(16) + line))
     truth = share / np.hypot(1.0, share)
     lines, none = found.row_noise, found.column_noise
     if axis == 1:
@@ -216,7 +216,7 @@ def test_the_two_diagonals_are_told_apart_and_the_larger_is_reported(tmp_path: P
     assert float((at_lag(tiles.near, 1, 1) / tiles.variance).mean()) == pytest.approx(0.4, abs=0.02)
     assert float((at_lag(tiles.near, 1, -1) / tiles.variance).mean()) == pytest.approx(0, abs=0.02)
     for frames in (noise, noise[:, :, ::-1]):
-        found = kit.diagnosed(tmp_path, kit.counts(1000.0 + frames))
+        found = kit.diagnosed(tmp_path, kit.counts(kit.lit() + frames))
         assert found.lag1_diagonal.value == pytest.approx(0.4, abs=0.02)
         assert kit.method(found, "structn2v").fit == "does not fit"
 
