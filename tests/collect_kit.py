@@ -139,6 +139,9 @@ class Witness:
     def read_property(self, device: str, name: str) -> str:
         return self.inner.read_property(device, name)
 
+    def presets(self, group: str) -> tuple[str, ...]:
+        return self.inner.presets(group)
+
     def set_preset(self, group: str, preset: str) -> None:
         self.log.append(("preset", (group, preset)))
         self.inner.set_preset(group, preset)

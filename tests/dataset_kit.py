@@ -22,7 +22,12 @@ BRACKET = (LOW, HIGH, LOW | {"part": "after"})
 
 
 def make_header(**changes: Any) -> DatasetHeader:
-    facts: dict[str, Any] = {"plan_name": "kit", "plan_hash": "abc", "n_fields": 8}
+    facts: dict[str, Any] = {
+        "plan_name": "kit",
+        "plan_hash": "abc",
+        "program_hash": "def",
+        "n_fields": 8,
+    }
     facts |= {"camera": "cam", "shape": SHAPE, "roi": (0, 0, 20, 12), "bit_depth": 12}
     facts |= {"pixel_size_um": 0.11, "offset_adu": 100.0, "gain_e_per_adu": 0.5}
     return DatasetHeader(**(facts | changes))

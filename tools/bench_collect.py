@@ -132,6 +132,10 @@ class CannedMicroscope:
         """Return nothing."""
         return ""
 
+    def presets(self, group: str) -> tuple[str, ...]:  # noqa: ARG002
+        """Return none."""
+        return ()
+
     def set_preset(self, group: str, preset: str) -> None:
         """Take nothing."""
 

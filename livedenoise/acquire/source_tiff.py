@@ -7,7 +7,9 @@ offset; others are decoded one at a time.
 
 from __future__ import annotations
 
+import logging
 import struct
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,13 +40,21 @@ class TiffSource(RecordedFrames):
     """
 
     def __init__(self, path: Path) -> None:
+        with _quiet_when_refused():
+            layout, found = self._open(path)
+        try:
+            self._start(path, layout, found)
+        except ConfigError:
+            self._tiff.close()
+            raise
+
+    def _open(self, path: Path) -> tuple[TiffLayout, TiffFacts]:
         with _damage(path, "cannot be read as TIFF"):
             self._tiff = tifffile.TiffFile(path)
         try:
             with _damage(path, "is damaged"):
                 layout = read_layout(self._tiff, path)
-                found = read_facts(self._tiff, layout.n_frames, only_time=layout.only_time)
-            self._start(path, layout, found)
+                return layout, read_facts(self._tiff, layout.n_frames, only_time=layout.only_time)
         except ConfigError:
             self._tiff.close()
             raise
@@ -120,3 +130,24 @@ def _damage(path: Path, what: str) -> Iterator[None]:
         raise
     except DAMAGE as error:
         raise ConfigError(f"{path}: {what}: {error}", "copy the file again") from error
+
+
+@contextmanager
+def _quiet_when_refused() -> Iterator[None]:
+    """Hold tifffile's log of this thread back: an error of ours says it all, else it is let out."""
+    logger, thread = logging.getLogger("tifffile"), threading.get_ident()
+    held: list[logging.LogRecord] = []
+
+    def hold(record: logging.LogRecord) -> bool:
+        if record.thread != thread:
+            return True
+        held.append(record)
+        return False
+
+    logger.addFilter(hold)
+    try:
+        yield
+    finally:
+        logger.removeFilter(hold)
+    for record in held:
+        logger.handle(record)

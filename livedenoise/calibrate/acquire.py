@@ -3,9 +3,11 @@
 Knows: the order, how dark is made, how the ladder is found, what is watched meanwhile. Must not
 know: measuring, files other than the finished series, the command line.
 
-Nothing is kept in memory but the series summed up. After each level a few frames of one and the
-same reference level tell whether the light drifts; where it does beyond its error, the light level
-of each series is what the reference says. Levels are not taken in rising order (``ladder``).
+Nothing is kept in memory but the series summed up. Before and after each level a few frames of one
+and the same reference level tell whether the light drifts; where it does beyond its error, the
+light level of each series is what the references say. Levels are not taken in rising order
+(``ladder``). A calibration that goes on compares a few dark frames with those it has
+(``resuming``).
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from livedenoise.calibrate.darkness import bright_end_adu, leaks, require_unsaturated
@@ -30,6 +33,7 @@ from livedenoise.calibrate.ladder import (
     visiting_order,
 )
 from livedenoise.calibrate.partial import PartialStore
+from livedenoise.calibrate.resuming import CHECK_FRAMES, require_same_darkness
 from livedenoise.calibrate.settings import LEAST_FRAMES, AcquireSettings
 from livedenoise.calibrate.taking import Taker
 from livedenoise.core.clock import Clock, MonotonicClock
@@ -80,21 +84,6 @@ def acquire(
     return _Acquisition(taker, settings, store, say=say, ask=ask).run()
 
 
-def identity_of(info: MicroscopeInfo, settings: AcquireSettings) -> dict[str, Any]:
-    """Return what must be the same for a calibration to go on, as plain data."""
-    import msgspec
-
-    return {
-        "settings": msgspec.to_builtins(settings),
-        "camera": info.camera.name,
-        "kind": info.camera.kind,
-        "sensor": list(info.camera.sensor),
-        "roi": list(info.roi),
-        "binning": info.binning,
-        "bit_depth": info.camera.bit_depth,
-    }
-
-
 def require_dark(info: MicroscopeInfo, settings: AcquireSettings, *, can_ask: bool) -> None:
     """Raise where there is no way to take dark frames; before anything is exposed.
 
@@ -134,9 +123,11 @@ class _Acquisition:
         self._say, self._ask = say, ask
         self._finished = set(store.names())
         shortest = max(1, info.exposure_min_us)
-        longest = min(settings.max_exposure_us, info.exposure_max_us or settings.max_exposure_us)
+        longest = settings.exposure_us or settings.max_exposure_us
+        longest = min(longest, info.exposure_max_us or longest)
         self._limits = ExposureLimits(shortest, max(shortest, longest))
         self._warnings: list[str] = []
+        self._is_covered = False
 
     def run(self) -> CalibrationData:
         """Take the darks, find the ladder, take it."""
@@ -156,7 +147,7 @@ class _Acquisition:
             series=(*darks, *lit),
             binning=info.binning,
             simulated=info.simulated,
-            settings=identity_of(info, self._settings)["settings"],
+            settings=msgspec.to_builtins(self._settings),
             warnings=(*self._warnings, *drifted),
             notes=info.notes,
         )
@@ -165,9 +156,11 @@ class _Acquisition:
         exposures = self._dark_exposures_us()
         frames = [self._settings.frames_of_dark(number) for number in range(len(exposures))]
         names = [f"dark-{number:02d}" for number in range(len(exposures))]
-        missing = set(names) - self._finished
-        if missing:
+        begun = "dark-00" in self._finished and not self._is_whole(names)
+        if set(names) - self._finished or begun:
             self._make_dark()
+        if begun:
+            self._require_same_darkness()
         self._take.begin("dark frames", sum(frames))
         found = []
         for name, exposure_us, count in zip(names, exposures, frames, strict=True):
@@ -177,9 +170,28 @@ class _Acquisition:
             series = self._take.series(name, exposure_us, count, light=0.0, is_dark=True)
             self._store.save(series)
             found.append(series)
-        if missing and self._settings.dark_by_hand and self._ask is not None:
+        if self._is_covered and self._ask is not None:
             self._ask("Uncover the camera: the scene must be in front of it again.")
+            self._is_covered = False
         return found
+
+    def _is_whole(self, darks: list[str]) -> bool:
+        """Return whether nothing is left to be taken."""
+        ladder = self._store.kept("ladder")
+        if ladder is None:
+            return False
+        lit = [f"light-{number:02d}" for number in range(len(ladder["exposures_us"]))]
+        lit += ["light-beyond"] if ladder["beyond_us"] else []
+        return self._finished.issuperset({*darks, *lit})
+
+    def _require_same_darkness(self) -> None:
+        """Refuse to go on with a camera whose dark frames are not those taken before."""
+        before = self._store.load("dark-00")
+        self._take.begin("comparing dark frames", CHECK_FRAMES)
+        now = self._take.series(
+            "check", round(before.exposure_us), CHECK_FRAMES, light=0.0, is_dark=True
+        )
+        require_same_darkness(before, now)
 
     def _dark_exposures_us(self) -> list[int]:
         limits = ExposureLimits(
@@ -191,6 +203,7 @@ class _Acquisition:
     def _make_dark(self) -> None:
         if self._settings.dark_by_hand and self._ask is not None:
             self._ask("Cover the camera: no light may reach it.")
+            self._is_covered = True
         self._take.darken()
 
     def _ladder(self, darks: list[Series]) -> tuple[list[int], int]:
@@ -296,9 +309,9 @@ class _Acquisition:
     ) -> Series:
         if name in self._finished:
             return self._loaded(name)
-        self._take.lighten(value)
-        series = self._take.series(name, exposure_us, frames, light=light, is_dark=False)
-        series = self._take.with_reference(series, REFERENCE_FRAMES)
+        series = self._take.between_references(
+            name, exposure_us, value, frames, light=light, n_reference=REFERENCE_FRAMES
+        )
         self._store.save(series)
         return series
 

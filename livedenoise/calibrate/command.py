@@ -6,29 +6,32 @@ Knows: the order of the steps and what is written when one fails. Must not know:
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import msgspec
 
-from livedenoise.calibrate.acquire import Ask, Say, acquire, identity_of, require_dark
-from livedenoise.calibrate.data import CalibrationData
+from livedenoise.calibrate.acquire import Ask, Say, acquire, require_dark
+from livedenoise.calibrate.data import CalibrationData, taken_as
 from livedenoise.calibrate.folder import (
-    REPORT_NAME,
     ToWrite,
     measured_tables,
     on_sensor,
+    remove_report_of_failure,
+    report_of_failure,
     require_new,
     write_folder,
 )
 from livedenoise.calibrate.measure import measure, to_constants
 from livedenoise.calibrate.partial import PartialStore, partial_folder
+from livedenoise.calibrate.plausible import offset_warnings, require_light, require_saturation
 from livedenoise.calibrate.published import PublishedMaps
 from livedenoise.calibrate.read import read_frames
 from livedenoise.calibrate.report import measured_page, published_page, verdict
 from livedenoise.calibrate.results import CalibrationResult, Known, Value
-from livedenoise.calibrate.settings import AcquireSettings
+from livedenoise.calibrate.resuming import configuration_of, identity_of
+from livedenoise.calibrate.settings import AcquireSettings, LightLadder
 from livedenoise.core.calibration import Calibration
 from livedenoise.core.constants import CameraConstants, CameraMaps
 from livedenoise.core.errors import CalibrationError
@@ -37,12 +40,17 @@ from livedenoise.core.progress import OnProgress, ignore_progress
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """A calibration that was written, and everything that was found."""
+    """A calibration that was written, and everything that was found.
+
+    ``dark_files`` and ``lit_files`` say which files were taken as what; empty for a camera.
+    """
 
     calibration: Calibration
     values: dict[str, Value]
     verdict: str
     warnings: tuple[str, ...]
+    dark_files: tuple[str, ...] = ()
+    lit_files: tuple[str, ...] = ()
 
 
 class OpenMicroscope(Protocol):
@@ -60,6 +68,7 @@ def calibrate_camera(
     known: Known,
     say: Say,
     ask: Ask | None = None,
+    configuration: Mapping[str, Any] | None = None,
     resume: bool = False,
     on_progress: OnProgress = ignore_progress,
 ) -> Outcome:
@@ -69,6 +78,8 @@ def calibrate_camera(
     ----------
     make : callable
         Makes the microscope; it is opened and closed here.
+    configuration : mapping, optional
+        The camera's table of the configuration: what was begun with another is not gone on with.
     resume : bool
         Go on with what an interrupted calibration finished.
 
@@ -82,13 +93,19 @@ def calibrate_camera(
     """
     require_new(out)
     microscope = make()
+    store: PartialStore | None = None
     try:
         info = microscope.open()
         require_dark(info, settings, can_ask=ask is not None)
-        store = PartialStore(partial_folder(out), identity_of(info, settings), resume=resume)
+        if settings.light is not None:
+            _require_light_property(microscope, settings.light)
+        identity = identity_of(info, settings, configuration_of(configuration or {}))
+        store = PartialStore(partial_folder(out), identity, resume=resume)
         data = acquire(microscope, info, settings, store, say=say, ask=ask, on_progress=on_progress)
     finally:
         microscope.close()
+        if store is not None:
+            store.remove_if_empty()
     try:
         outcome = _write_measured(out, data, known)
     except CalibrationError as error:
@@ -109,6 +126,7 @@ def calibrate_files(
     lights: Sequence[Path] = (),
     bit_depth: int | None = None,
     camera: str = "",
+    say: Say | None = None,
     on_progress: OnProgress = ignore_progress,
 ) -> Outcome:
     """Calibrate from files, as ``read.read_frames`` reads them.
@@ -127,9 +145,18 @@ def calibrate_files(
         lights=lights,
         bit_depth=bit_depth,
         camera=camera,
+        say=say,
         on_progress=on_progress,
     )
     return _write_measured(out, data, known)
+
+
+def _require_light_property(microscope: Microscope, light: LightLadder) -> None:
+    """Raise where there is no such property, or it does not take a value; in the dark."""
+    microscope.read_property(light.device, light.property)
+    values = (*light.values, light.off) if light.off else light.values
+    for value in values:
+        microscope.set_properties([light.setting(value)])
 
 
 def write_published(
@@ -163,6 +190,7 @@ def write_published(
         extra=measured_tables(values, facts, found.warnings),
     )
     calibration = write_folder(out, content, published_page(camera, found))
+    remove_report_of_failure(out)
     return Outcome(
         calibration=calibration,
         values=values,
@@ -172,8 +200,15 @@ def write_published(
 
 
 def _write_measured(out: Path, data: CalibrationData, known: Known) -> Outcome:
-    _require_light(data)
-    result = measure(data.darks(), data.lit(), bit_depth=data.bit_depth, known=known)
+    try:
+        require_light(data)
+        require_saturation(data, known)
+        result = measure(data.darks(), data.lit(), bit_depth=data.bit_depth, known=known)
+    except CalibrationError as error:
+        raise _with_what_was_told(error, data) from error
+    data = msgspec.structs.replace(
+        data, warnings=(*data.warnings, *offset_warnings(result, known, has_darks=data.has_darks))
+    )
     constants = _constants_or_report(out, data, result)
     maps, more = _maps(data, result, constants)
     data = msgspec.structs.replace(data, warnings=(*data.warnings, *more))
@@ -187,26 +222,24 @@ def _write_measured(out: Path, data: CalibrationData, known: Known) -> Outcome:
         extra=measured_tables(result.values(), _facts(data, result, known), warnings),
     )
     calibration = write_folder(out, content, measured_page(data, result, constants))
+    remove_report_of_failure(out)
     return Outcome(
         calibration=calibration,
         values=result.values(),
         verdict=verdict(result, constants).text,
         warnings=warnings,
+        dark_files=data.dark_files,
+        lit_files=data.lit_files,
     )
 
 
-def _require_light(data: CalibrationData) -> None:
-    """Refuse lit series that are no brighter than the dark ones: most likely mistaken for them."""
-    darks = {s.name: float(s.summary.mean_adu.mean()) for s in data.series if s.is_dark}
-    lit = {s.name: float(s.summary.mean_adu.mean()) for s in data.series if not s.is_dark}
-    if not darks or max(lit.values()) > min(darks.values()):
-        return
-    dark, light = min(darks, key=darks.__getitem__), max(lit, key=lit.__getitem__)
-    raise CalibrationError(
-        f"the brightest lit series ({light}) has {lit[light]:.1f} counts, the dark one ({dark}) "
-        f"{darks[dark]:.1f}",
-        "are they mistaken for each other? --dark PATH and --lit PATH say which is which",
-    )
+def _with_what_was_told(
+    error: CalibrationError, data: CalibrationData, warnings: Sequence[str] = ()
+) -> CalibrationError:
+    """Return the error with the warnings that come to nobody's eyes otherwise."""
+    lines = [f"! {line}" for line in dict.fromkeys((*data.warnings, *warnings))]
+    lines += [*taken_as(data.dark_files, data.lit_files)]
+    return CalibrationError("\n  ".join([error.message, *lines]), error.hint)
 
 
 def _constants_or_report(
@@ -216,9 +249,11 @@ def _constants_or_report(
     try:
         return to_constants(result)
     except CalibrationError as error:
-        report = out.with_name(f"{out.name}.report") / REPORT_NAME
+        report = report_of_failure(out)
         measured_page(data, result, None).write(report)
-        raise CalibrationError(error.message, f"{error.hint}; see {report}".lstrip("; ")) from error
+        told = _with_what_was_told(error, data, result.warnings)
+        hint = f"{error.hint}; see {report}".lstrip("; ")
+        raise CalibrationError(told.message, hint) from error
 
 
 def _maps(
@@ -251,4 +286,6 @@ def _facts(data: CalibrationData, result: CalibrationResult, known: Known) -> di
         "settings": json.dumps(data.settings),
         "known": json.dumps(msgspec.to_builtins(known)),
         "notes": list(data.notes),
+        "dark_files": list(data.dark_files),
+        "lit_files": list(data.lit_files),
     }

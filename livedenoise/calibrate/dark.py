@@ -139,7 +139,7 @@ def _slow_noise(series: list[PixelSummary]) -> float:
     ratios = []
     for one in series:
         noisy = one.variance_adu2 > 1e-6
-        if noisy.any():
+        if one.sample_variance_adu2 is not None and noisy.any():
             ratio = one.sample_variance_adu2[noisy] / one.variance_adu2[noisy]
             ratios.append(float(np.median(ratio)))
     return max(ratios, default=1.0)
@@ -173,8 +173,9 @@ def read_variance(
     total, freedom = np.zeros(fit.offset_adu.shape), 0.0
     for exposure in _quiet_exposures(darks, thermal):
         one, time_s = darks[exposure], exposure * 1e-6
-        dof = one.dof if drifting else one.n_frames - 1.0
-        total += dof * (one.variance_adu2 if drifting else one.sample_variance_adu2)
+        plain = None if drifting else one.sample_variance_adu2
+        dof = one.dof if plain is None else one.n_frames - 1.0
+        total += dof * (one.variance_adu2 if plain is None else plain)
         if current is not None:
             total -= dof * time_s * current
         freedom += dof

@@ -9,12 +9,13 @@ Knows: tests over all pixels at once. Must not know: cameras, files, gains.
   (Fisher, "Statistical Methods for Research Workers", 1932, sec. 21.1) and 5 % of false ones among
   those found are allowed (Benjamini & Hochberg, J. R. Statist. Soc. B 57, 1995). The bulk's own
   spread is measured on the side away from the outliers.
-- Dead: hardly any signal where all its neighbours have plenty.
+- Dead: hardly any signal where all its neighbours have plenty: in every of two levels. A scene
+  through an objective has no such pixel of its own; a dark one beside bright ones is common.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -74,7 +75,7 @@ def telegraph_pixels(dark: PixelSummary | None, hot: Index | None) -> tuple[Inde
     hot : ndarray of int64, optional
         Hot pixels: their noise is thermal and they are not judged.
     """
-    if dark is None or dark.excess_kurtosis is None:
+    if dark is None or dark.excess_kurtosis is None or dark.sample_variance_adu2 is None:
         return None, "needs a dark series with fourth moments"
     if dark.n_frames < LEAST_FRAMES:
         return None, f"needs {LEAST_FRAMES} dark frames of one exposure, there are {dark.n_frames}"
@@ -115,26 +116,44 @@ def _false_discovery(probability: DoubleMap) -> Index:
 
 
 def dead_pixels(
-    brightest: PixelSummary | None, offset: DoubleMap | float
+    lit: Sequence[PixelSummary], offset: DoubleMap | float, *, flat_field: bool = False
 ) -> tuple[Index | None, str]:
     """Return the indices of pixels without response; None where there is too little light.
 
     Parameters
     ----------
-    brightest : PixelSummary or None
-        The brightest series that is not saturated.
+    lit : sequence of PixelSummary
+        The brightest series that are not saturated; a pixel must be dead in all that show it.
     offset : ndarray (Y, X) or float
         Counts without light.
+    flat_field : bool
+        Whether the light is even: the pixels around are then compared by their median, which finds
+        neighbouring dead ones too.
     """
-    from scipy.ndimage import median_filter
-
-    if brightest is None:
+    if not lit:
         return None, "needs light below saturation"
-    signal = brightest.mean_adu - offset
-    around = median_filter(signal, size=5, mode="nearest")
-    noise = np.sqrt(median_filter(brightest.variance_adu2, size=5, mode="nearest"))
-    lit = around > DEAD_SD * noise / np.sqrt(brightest.n_frames)
-    if not lit.any():
+    shape = lit[0].shape
+    dead, seen = np.ones(shape, dtype=bool), np.zeros(shape, dtype=bool)
+    for one in lit:
+        signal = np.asarray(one.mean_adu - offset, dtype=np.float64)
+        around = _around(signal, flat_field=flat_field)
+        noise = np.sqrt(_around(one.variance_adu2.astype(np.float64), flat_field=True))
+        bright = around > DEAD_SD * noise / np.sqrt(one.n_frames)
+        dead &= ~bright | (signal < DEAD_SHARE * around)
+        seen |= bright
+    if not seen.any():
         return None, "needs more light"
-    index = np.flatnonzero(lit & (signal < DEAD_SHARE * around)).astype(np.int64)
-    return index, f"below {DEAD_SHARE:.0%} of the pixels around, in the {lit.mean():.0%} with light"
+    index = np.flatnonzero(dead & seen).astype(np.int64)
+    against = "the pixels around" if flat_field else "the dimmest of its eight neighbours"
+    return index, f"below {DEAD_SHARE:.0%} of {against}, in the {seen.mean():.0%} with light"
+
+
+def _around(image: DoubleMap, *, flat_field: bool) -> DoubleMap:
+    """Return the median of 5x5 pixels, or the lowest of the eight neighbours."""
+    from scipy.ndimage import median_filter, minimum_filter
+
+    if flat_field:
+        return np.asarray(median_filter(image, size=5, mode="nearest"))
+    ring = np.ones((3, 3), dtype=bool)
+    ring[1, 1] = False
+    return np.asarray(minimum_filter(image, footprint=ring, mode="mirror"))

@@ -1,6 +1,6 @@
 """Whether the light drifted while the ladder was taken, and what each level got of it.
 
-Knows: the reference level taken after each level. Must not know: cameras.
+Knows: the reference level taken before and after each level. Must not know: cameras.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ def with_relative_light(
 ) -> tuple[list[Series], tuple[str, ...]]:
     """Return the series with the light each had by its reference, and warnings.
 
-    Nothing is changed where the references agree within their errors (five standard errors of
-    their scatter), or where the light level is not known.
+    The light is not changed where the references agree within their errors (five standard errors of
+    their scatter), or where it is not known. ``light_error`` is then 0, else that of the reference.
     """
     found = reference_series(lit, offset_adu)
     if len(found) != len(lit) or len(found) < 3:
@@ -42,17 +42,19 @@ def with_relative_light(
     error = float(np.sqrt(np.mean([e**2 for _, _, e in found])))
     span = float(np.ptp(relative))
     if error == 0.0 or span < SIGNIFICANT * error:
-        return lit, ()
+        return [msgspec.structs.replace(series, light_error=0.0) for series in lit], ()
     corrected = [
         series
         if series.light is None
-        else msgspec.structs.replace(series, light=series.light * float(value))
-        for series, value in zip(lit, relative, strict=True)
+        else msgspec.structs.replace(
+            series, light=series.light * value, light_error=own / max(value, 1e-12)
+        )
+        for series, (_, value, own) in zip(lit, found, strict=True)
     ]
     if span < WORTH_TELLING:
         return corrected, ()
     told = (
         f"the light changed by {100 * span:.1f} % while the levels were taken (bleaching or a lamp "
-        "that warms up); each level's light was taken from the reference frames after it"
+        "that warms up); each level's light was taken from the reference frames before and after it"
     )
     return corrected, (told,)

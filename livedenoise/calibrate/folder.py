@@ -49,10 +49,50 @@ def require_new(out: Path) -> None:
     Raises
     ------
     CalibrationError
-        If ``out`` exists already.
+        If ``out`` exists already, or what it lies in is no folder or cannot be looked into.
     """
-    if out.exists():
-        raise CalibrationError(f"{out}: exists already", "choose another folder with --out")
+    try:
+        if out.exists():
+            raise CalibrationError(f"{out}: exists already", "choose another folder with --out")
+        there = next(parent for parent in out.resolve().parents if parent.exists())
+        is_folder = there.is_dir()
+    except OSError as error:
+        raise CalibrationError(
+            f"{out}: cannot be made: {error}", "choose another folder with --out"
+        ) from error
+    if not is_folder:
+        raise CalibrationError(
+            f"{out}: cannot be made: {there} is a file, not a folder",
+            "choose another folder with --out",
+        )
+
+
+def report_of_failure(out: Path) -> Path:
+    """Return where the report of a calibration is that came to no gain."""
+    return out.with_name(f"{out.name}.report") / REPORT_NAME
+
+
+def remove_report_of_failure(out: Path) -> None:
+    """Delete the report that an earlier failure left: it is no longer true. Nothing else there.
+
+    Raises
+    ------
+    CalibrationError
+        If it cannot be deleted.
+    """
+    report = report_of_failure(out)
+    if not report.is_file():
+        return
+    try:
+        report.unlink()
+        shutil.rmtree(report.with_suffix(""), ignore_errors=True)
+        with suppress(OSError):
+            # What somebody else put there stays.
+            report.parent.rmdir()
+    except OSError as error:
+        raise CalibrationError(
+            f"{report}: cannot be deleted: {error}", "the calibration is whole; delete it"
+        ) from error
 
 
 def write_folder(out: Path, content: ToWrite, page: Page) -> Calibration:

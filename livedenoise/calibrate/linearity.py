@@ -18,19 +18,37 @@ from livedenoise.calibrate.results import Linearity, LinearityPoint, Value
 
 LOWEST, HIGHEST = 0.05, 0.95
 LEAST_LEVELS = 4
+MOST_UNSTEADY = 0.01
 
 
 class DoseLevel(msgspec.Struct, frozen=True, kw_only=True):
-    """Mean signal above offset at a dose (exposure x light), with its standard error."""
+    """Mean signal above offset at a dose (exposure x light), with its standard error.
+
+    ``drift`` is the relative change of the light while the level was taken; ``light_error`` the
+    relative standard error of the light where it was followed by references, None where not.
+    """
 
     dose: float
     signal_adu: float
     error_adu: float
     saturated: bool = False
+    drift: float = 0.0
+    light_error: float | None = None
+
+    @property
+    def unsteady(self) -> float:
+        """Return by how much the light is unknown, relative.
+
+        What a straight line between references leaves of a change d within a level is at most
+        about d^2 / 12 (half a parabola of that height, averaged); without references it is d.
+        """
+        if self.light_error is None:
+            return abs(self.drift)
+        return max(self.light_error, self.drift**2 / 12.0)
 
 
 def linearity(levels: Sequence[DoseLevel], saturation_signal_adu: float | None) -> Linearity:
-    """Judge linearity.
+    """Judge linearity; not measurable where the light is known to worse than 1 %.
 
     Parameters
     ----------
@@ -53,6 +71,14 @@ def linearity(levels: Sequence[DoseLevel], saturation_signal_adu: float | None) 
             f"there are {len({x.dose for x in chosen})}"
         )
         missing = Value.missing(reason, "%")
+        return Linearity(error_percent=missing, largest_percent=missing)
+    unsteady = max(x.unsteady for x in chosen)
+    if unsteady > MOST_UNSTEADY:
+        missing = Value.missing(
+            f"the light changed while the levels were taken and is known to {unsteady:.1%} only: "
+            "camera and light are not told apart; take light that is constant",
+            "%",
+        )
         return Linearity(error_percent=missing, largest_percent=missing)
     slope, intercept = _relative_line(chosen)
     return _judge(levels, used, slope, intercept)
@@ -98,6 +124,6 @@ def _point(level: DoseLevel, expected: float, *, used: bool) -> LinearityPoint:
         dose=level.dose,
         signal_adu=level.signal_adu,
         deviation_percent=(level.signal_adu - expected) * scale,
-        error_percent=level.error_adu * scale,
+        error_percent=float(np.hypot(level.error_adu * scale, 100.0 * level.unsteady)),
         used=used,
     )

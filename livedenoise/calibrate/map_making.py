@@ -11,13 +11,26 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from livedenoise.calibrate.pixel_maps import Response, SlopeMaps, flat_response, slope_maps
-from livedenoise.calibrate.results import MapErrors
-from livedenoise.calibrate.stages import Darkness, Transfer
+from livedenoise.calibrate.pixel_maps import (
+    OF_DEAD,
+    OF_HOT,
+    FlatLevel,
+    Response,
+    SlopeMaps,
+    flat_response,
+    slope_maps,
+)
+from livedenoise.calibrate.results import Defects, MapErrors
+from livedenoise.calibrate.scalars import relative_error
+from livedenoise.calibrate.stages import Darkness, LitSeries, Transfer
 from livedenoise.core.constants import CameraMaps
-from livedenoise.imaging.ptc_moments import PixelSummary
 
 LEAST_DARK_FRAMES = 20
+UNKNOWN_SPREAD = 0.02
+"""Pixels may differ by that much where their spread was not measured at all."""
+
+
+DoubleMap = npt.NDArray[np.float64]
 
 
 class PixelMaps(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,18 +48,19 @@ class PixelMaps(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def make_maps(
-    levels: Sequence[PixelSummary],
+    levels: Sequence[LitSeries],
     darkness: Darkness,
     transfer: Transfer,
     *,
     flat_field: bool,
     ordinary: npt.NDArray[np.bool_],
+    defects: Defects,
 ) -> PixelMaps:
     """Return per-pixel maps.
 
     Parameters
     ----------
-    levels : sequence of PixelSummary
+    levels : sequence of LitSeries
         Series whose pixels lie below saturation.
     darkness, transfer
         The stages before.
@@ -54,6 +68,8 @@ def make_maps(
         Whether the user says that the light is even.
     ordinary : ndarray of bool (Y, X)
         False at defects.
+    defects : Defects
+        Hot and dead pixels get the common gain with a large error.
     """
     gain, fit = transfer.gain.value, transfer.fit
     if darkness.fit is None or darkness.reference is None or darkness.variance_adu2 is None:
@@ -63,9 +79,9 @@ def make_maps(
     frames = darkness.fit.n_frames
     if frames < LEAST_DARK_FRAMES:
         return _none(f"no maps: they need {LEAST_DARK_FRAMES} dark frames, there are {frames}")
-    response, refused = _response(levels, darkness, ordinary) if flat_field else (None, "")
+    response, refused = _response(levels, darkness, ordinary, defects) if flat_field else (None, "")
     slopes = slope_maps(
-        levels,
+        [x.summary for x in levels],
         darkness.reference,
         fit.slope_adu,
         excess=float(transfer.excess.value or 1.0),
@@ -73,7 +89,11 @@ def make_maps(
         response=response,
         ordinary=ordinary,
     )
-    gains = _gain_maps(darkness.variance_adu2.shape, gain, fit.slope_adu, slopes, response)
+    shape = darkness.variance_adu2.shape
+    gains = _gain_maps(shape, gain, fit.slope_adu, slopes, response)
+    _mask_defects(gains, gain, defects)
+    # What is wrong with the common gain is wrong with every pixel's.
+    gain_error = np.hypot(gains[1], gains[0] * relative_error(transfer.gain))
     variance = darkness.variance_adu2.astype(np.float32)
     maps = CameraMaps(
         offset_adu=darkness.fit.offset_adu.astype(np.float32),
@@ -82,7 +102,7 @@ def make_maps(
     )
     errors = MapErrors(
         offset_adu=darkness.fit.offset_error_adu.astype(np.float32),
-        gain_e_per_adu=gains[1].astype(np.float32),
+        gain_e_per_adu=gain_error.astype(np.float32),
         variance_adu2=variance * np.float32(np.sqrt(2.0 / darkness.dof)),
         gain_shrinkage=gains[2].astype(np.float32),
     )
@@ -97,11 +117,20 @@ def _none(reason: str) -> PixelMaps:
 
 
 def _response(
-    levels: Sequence[PixelSummary], darkness: Darkness, ordinary: npt.NDArray[np.bool_]
+    levels: Sequence[LitSeries],
+    darkness: Darkness,
+    ordinary: npt.NDArray[np.bool_],
+    defects: Defects,
 ) -> tuple[Response | None, str]:
     if darkness.reference is None:
         return None, ""
-    found = flat_response(levels, darkness.reference, ordinary)
+    found = flat_response(
+        [_flat_level(x, darkness) for x in levels],
+        darkness.reference,
+        ordinary,
+        hot=defects.hot_index,
+        dead=defects.dead_index,
+    )
     if found is None:
         return None, "flat_field was said, but it needs two unsaturated levels with light"
     structure = _neighbour_correlation(found.relative, ordinary)
@@ -111,6 +140,23 @@ def _response(
             f"neighbours alike by {structure:.2f}): pixel gains were not taken from it"
         )
     return found, ""
+
+
+def _flat_level(x: LitSeries, darkness: Darkness) -> FlatLevel:
+    """Return the level with what the dark current of each pixel adds to it."""
+    current = None if darkness.fit is None else darkness.fit.current_adu_per_s
+    thermal = None if current is None else current * (x.exposure_us * 1e-6)
+    return FlatLevel(summary=x.summary, thermal_adu=thermal)
+
+
+def _mask_defects(
+    gains: tuple[DoubleMap, DoubleMap, DoubleMap], gain: float, found: Defects
+) -> None:
+    """Give hot and dead pixels the common gain, with a large error, in place."""
+    for index, error in ((found.hot_index, OF_HOT), (found.dead_index, OF_DEAD)):
+        if index is not None:
+            for image, value in zip(gains, (gain, gain * error, 0.0), strict=True):
+                image.ravel()[index] = value
 
 
 def _neighbour_correlation(image: npt.NDArray[np.float64], ok: npt.NDArray[np.bool_]) -> float:
@@ -133,7 +179,7 @@ def _gain_maps(
     if response is not None:
         gains = gain / response.relative
         return gains, gains * response.error, np.zeros(shape)
-    return np.full(shape, gain), np.zeros(shape), np.zeros(shape)
+    return np.full(shape, gain), np.full(shape, UNKNOWN_SPREAD * gain), np.zeros(shape)
 
 
 def _text(
@@ -149,7 +195,10 @@ def _text(
     found = f"offset to {offset:.2g} ADU and variance to {variance:.0%} per pixel"
     lines = [f"{found} from {frames} dark frames (1 % of the variance needs 20,000)"]
     if slopes is None:
-        lines.append(f"gain: the common one for all, {n_levels} levels are too few to tell pixels")
+        lines.append(
+            f"gain: the common one for all, {n_levels} levels are too few to tell "
+            f"pixels (taken to differ by up to {UNKNOWN_SPREAD:.0%})"
+        )
     else:
         needed = slopes.n_frames * (slopes.own_error / max(slopes.spread, 1e-3)) ** 2
         weight = float(np.median(slopes.shrinkage))

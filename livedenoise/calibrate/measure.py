@@ -18,11 +18,13 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
-from livedenoise.calibrate import scalars, series_facts
+from livedenoise.calibrate import doubts, scalars, series_facts
+from livedenoise.calibrate.bright_part import dose_levels
 from livedenoise.calibrate.defects import dead_pixels
 from livedenoise.calibrate.limits import limits_of
-from livedenoise.calibrate.linearity import DoseLevel, linearity
+from livedenoise.calibrate.linearity import linearity
 from livedenoise.calibrate.map_making import make_maps
 from livedenoise.calibrate.results import (
     CalibrationResult,
@@ -50,7 +52,7 @@ from livedenoise.imaging.ptc_moments import PixelSummary
 __all__ = ["LitSeries", "measure", "to_constants"]
 
 LEAST_SIDE_PX = 16
-MOST_SATURATED = 1e-4
+UNSURE = ("assumed", "given", "measured, biased")
 MOST_ZEROS = 0.01
 """Dark series with more samples at zero have lost part of their mean and variance: not used."""
 
@@ -94,13 +96,17 @@ def measure(
     # through them is right, and takes the thermal noise out of the longer exposures.
     shortest = min(usable, default=0.0)
     darkness = dark_stage({e: s for e, s in usable.items() if e == shortest}, 0.0)
-    transfer = transfer_stage(levels, darkness, known)
     if len(usable) > 1:
-        slope = transfer.fit.slope_adu if transfer.fit and transfer.fit.significant else 0.0
-        darkness = dark_stage(usable, slope)
-        transfer = transfer_stage(levels, darkness, known)
+        darkness = dark_stage(usable, _first_slope(levels, darkness, known))
+    transfer = transfer_stage(levels, darkness, known)
     taken = _Taken(darks=darks, levels=levels, bit_depth=bit_depth, known=known)
     return _assemble(taken, darkness, transfer)
+
+
+def _first_slope(levels: Sequence[LitSeries], darkness: Darkness, known: Known) -> float:
+    """Return the photon transfer slope, 0 where there is none; its blocks are not kept."""
+    fit = transfer_stage(levels, darkness, known).fit
+    return fit.slope_adu if fit is not None and fit.significant else 0.0
 
 
 class _Taken(msgspec.Struct, frozen=True, kw_only=True):
@@ -133,25 +139,34 @@ def _check(darks: Mapping[float, PixelSummary], levels: Sequence[LitSeries]) -> 
 
 def _assemble(taken: _Taken, darkness: Darkness, transfer: Transfer) -> CalibrationResult:
     darks, levels, known = taken.darks, taken.levels, taken.known
-    gain, fit = transfer.gain, transfer.fit
+    fit = transfer.fit
     series = [*darks.values(), *(x.summary for x in levels)]
     shape = series[0].shape
-    offset, noise = _offset_and_noise(darkness, transfer, known)
-    base = float(offset.value or 0.0) if gain.value is not None else 0.0
     usable = unsaturated(levels, transfer)
-    defects = _with_dead(levels, usable, darkness, base)
-    pixel_maps = make_maps(
-        [levels[i].summary for i in usable],
-        darkness,
-        transfer,
-        flat_field=known.flat_field,
-        ordinary=ordinary_pixels(shape, defects),
-    )
-    top, kind = _saturation(transfer, taken.bit_depth, known)
-    facts = _facts(darks, levels, usable, base)
     # Saturated series have no noise to be correlated.
     noisy = [levels[i].summary for i in usable] or [x.summary for x in levels]
     correlation = series_facts.correlations(noisy or list(darks.values()))
+    gain = doubts.doubted(
+        transfer.gain,
+        transfer.steady,
+        correlation[2],
+        worrying=series_facts.correlated(correlation[0], correlation[1]),
+    )
+    transfer = msgspec.structs.replace(transfer, gain=gain)
+    offset, noise = _offset_and_noise(darkness, transfer, known)
+    base = float(offset.value or 0.0) if gain.value is not None else 0.0
+    defects = _with_dead(levels, usable, darkness, base, known)
+    ordinary = ordinary_pixels(shape, defects)
+    pixel_maps = make_maps(
+        [levels[i] for i in usable],
+        darkness,
+        transfer,
+        flat_field=known.flat_field,
+        ordinary=ordinary,
+        defects=defects,
+    )
+    top, kind = _saturation(transfer, taken.bit_depth, known)
+    facts = _facts(darks, levels, usable, base)
     result = CalibrationResult(
         sensor=shape,
         bit_depth=taken.bit_depth,
@@ -160,19 +175,21 @@ def _assemble(taken: _Taken, darkness: Darkness, transfer: Transfer) -> Calibrat
         model="gaussian" if fit is not None and not fit.significant else "poisson_gaussian",
         gain_e_per_adu=gain,
         offset_adu=offset,
-        read_noise_e=noise.rms,
-        read_noise_median_e=noise.median,
+        read_noise_e=doubts.as_the_gain(noise.rms, gain),
+        read_noise_median_e=doubts.as_the_gain(noise.median, gain),
         excess_noise_factor=transfer.excess,
-        dark_current_e_per_s=scalars.dark_current(darkness.fit, gain, defects.hot_index),
+        dark_current_e_per_s=doubts.as_the_gain(
+            scalars.dark_current(darkness.fit, gain, defects.hot_index), gain
+        ),
         saturation_adu=top,
         saturation_kind=kind,
-        full_well_e=full_well(top, kind, offset, gain),
+        full_well_e=doubts.as_the_gain(full_well(top, kind, offset, gain), gain),
         prnu_percent=scalars.gain_spread(pixel_maps.slopes, pixel_maps.response),
-        dsnu_e=scalars.offset_spread(darkness.fit, gain),
+        dsnu_e=doubts.as_the_gain(scalars.offset_spread(darkness.fit, gain), gain),
         lag1_x=correlation[0],
         lag1_y=correlation[1],
         correlation_factor=correlation[2],
-        linearity=_linearity(levels, darkness, offset, top),
+        linearity=_linearity(levels, usable, darkness, offset, top, valid=ordinary),
         defects=defects,
         transfer=fit,
         dark_levels=facts[0],
@@ -182,7 +199,7 @@ def _assemble(taken: _Taken, darkness: Darkness, transfer: Transfer) -> Calibrat
         maps_text=pixel_maps.text,
         warnings=(),
     )
-    warnings = limits_of(result, darkness, pixel_maps.flat_refused)
+    warnings = limits_of(result, darkness, transfer, pixel_maps.flat_refused)
     return msgspec.structs.replace(result, warnings=tuple(warnings))
 
 
@@ -201,12 +218,15 @@ def _offset_and_noise(
 
 
 def _with_dead(
-    levels: Sequence[LitSeries], usable: Sequence[int], darkness: Darkness, offset_adu: float
+    levels: Sequence[LitSeries],
+    usable: Sequence[int],
+    darkness: Darkness,
+    offset_adu: float,
+    known: Known,
 ) -> Defects:
-    lit = [levels[i].summary for i in usable]
-    brightest = max(lit, key=lambda s: float(s.mean_adu.mean()), default=None)
+    lit = sorted((levels[i].summary for i in usable), key=lambda s: float(s.mean_adu.mean()))
     base = offset_adu if darkness.fit is None else darkness.fit.offset_adu
-    index, text = dead_pixels(brightest, base)
+    index, text = dead_pixels(lit[-2:], base, flat_field=known.flat_field)
     return msgspec.structs.replace(darkness.defects, dead_index=index, dead_text=text)
 
 
@@ -243,24 +263,25 @@ def _facts(
 
 
 def _linearity(
-    levels: Sequence[LitSeries], darkness: Darkness, offset: Value, top: Value
+    levels: Sequence[LitSeries],
+    usable: Sequence[int],
+    darkness: Darkness,
+    offset: Value,
+    top: Value,
+    *,
+    valid: npt.NDArray[np.bool_],
 ) -> Linearity:
     if offset.value is None:
         missing = Value.missing("needs the offset", "%")
         return Linearity(error_percent=missing, largest_percent=missing)
-    thermal = 0.0 if darkness.fit is None else darkness.fit.mean_current(None)
-    doses = [
-        DoseLevel(
-            dose=x.exposure_us * 1e-6 * x.light,
-            signal_adu=float(x.summary.mean_adu.mean(dtype=np.float64))
-            - offset.value
-            - thermal * x.exposure_us * 1e-6,
-            error_adu=float(np.hypot(x.summary.frame_mean_error_adu, offset.error or 0.0)),
-            saturated=x.summary.saturated_fraction > MOST_SATURATED,
-        )
-        for x in levels
-        if x.light
-    ]
+    doses = dose_levels(
+        levels,
+        usable,
+        offset_adu=offset.value,
+        offset_error_adu=float(offset.error or 0.0),
+        thermal_adu_per_s=0.0 if darkness.fit is None else darkness.fit.mean_current(None),
+        valid=valid,
+    )
     return linearity(doses, None if top.value is None else top.value - offset.value)
 
 
@@ -298,6 +319,6 @@ def to_constants(result: CalibrationResult) -> CameraConstants:
 
 
 def _note(result: CalibrationResult) -> str:
-    unsure = [n for n, v in result.values().items() if v.status in ("assumed", "given") and v.value]
+    unsure = [n for n, v in result.values().items() if v.status in UNSURE and v.value]
     text = f"measured from {result.n_dark_frames} dark and {result.n_frames} lit frames"
-    return f"{text}; taken as given or assumed: {', '.join(unsure)}" if unsure else text
+    return f"{text}; not plainly measured: {', '.join(unsure)}" if unsure else text

@@ -124,6 +124,11 @@ class PartialStore:
                 f"{self.folder}: cannot be deleted: {error}", "the calibration is whole; delete it"
             ) from error
 
+    def remove_if_empty(self) -> None:
+        """Delete the folder when no series is finished: there is nothing to go on with."""
+        if self.folder.is_dir() and not self.names():
+            self.remove()
+
     def _begin(self) -> None:
         if self.names():
             raise CalibrationError(

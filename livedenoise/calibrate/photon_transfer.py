@@ -74,8 +74,8 @@ def signal_limit(blocks: TransferBlocks, bins: list[Bin]) -> float:
     falls = peak < len(order) - 1 and variance[-1] < COLLAPSE * variance[peak]
     if falls and signal[peak] > 0:
         limit = RANGE_OF_SATURATION * float(signal[peak])
-    free = blocks.subset(~blocks.clipped & (blocks.signal <= limit))
-    top = float(free.signal.max()) if len(free) else 0.0
+    free = blocks.signal[~blocks.clipped & (blocks.signal <= limit)]
+    top = float(free.max()) if free.size else 0.0
     return _without_sagging_top(signal, variance, error, min(limit, top))
 
 

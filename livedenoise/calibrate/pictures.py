@@ -311,7 +311,8 @@ def drift_picture(reference: Sequence[tuple[float, float, float]]) -> Picture | 
     return picture(
         "light-drift",
         paint,
-        caption="Reference frames after each level: the same exposure and light every time.",
+        caption="Light at the middle of each level, from reference frames before and after it: "
+        "the same exposure and light every time.",
         alt="Relative light against time",
         size_in=(7.2, 2.6),
     )

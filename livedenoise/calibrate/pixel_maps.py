@@ -23,6 +23,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from livedenoise.calibrate.results import Index
 from livedenoise.imaging.ptc_blocks import DarkReference
 from livedenoise.imaging.ptc_moments import PixelSummary
 
@@ -32,7 +33,10 @@ LEAST_LEVELS = 4
 SMOOTH_PX = 12.0
 CLIP_SD = 5.0
 OUTLIER = 5.0
-SIGNIFICANT_ERRORS = 2.0
+LIMIT_ERRORS = 2.0
+DETECTED_ERRORS = 4.5
+OF_HOT, OF_DEAD = 0.05, 1.0
+"""Relative errors of the gain of pixels whose signal does not tell it."""
 
 
 class SlopeMaps(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,9 +51,10 @@ class SlopeMaps(msgspec.Struct, frozen=True, kw_only=True):
     shrinkage : ndarray
         Weight of the pixel's own noise measurement, 0 to 1.
     spread : float
-        True relative standard deviation of the slopes among the pixels, about ``prior``.
+        True relative standard deviation of the slopes among the pixels, about ``prior``; 0 where
+        it was not detected.
     spread_error : float
-        Its standard error (of spread^2, over 2 spread, at least).
+        Its standard error; the upper limit (two standard errors) where it was not detected.
     own_error : float
         Median relative error of a pixel's own slope.
     n_levels, n_frames : int
@@ -126,6 +131,10 @@ def slope_maps(
     spread, spread_error = common_spread(first, second, shared, ordinary)
     weight = spread**2 / (spread**2 + (error / prior) ** 2)
     prior_error = np.zeros(own.shape) if response is None else response.error
+    # A spread that was not detected may still be as large as its limit.
+    undetected = spread_error if spread == 0.0 and np.isfinite(spread_error) else 0.0
+    if response is None:
+        prior_error = prior_error + undetected
     left = np.sqrt(weight * (error / prior) ** 2 + (1.0 - weight) ** 2 * prior_error**2)
     return SlopeMaps(
         slope_adu=np.maximum(prior + weight * (own - prior), 0.05 * slope_adu),
@@ -189,9 +198,11 @@ def common_spread(
 ) -> tuple[float, float]:
     """Return the standard deviation two independent measurements share, and its error.
 
-    Root of their covariance less what errors they share by construction give them (``shared``);
-    0, with the upper limit for its error, within two errors of none. Outliers beyond five robust
-    sd of either are left out.
+    Root of their covariance less what errors they share by construction give them (``shared``),
+    with half the interval that one standard error of the covariance gives; 0, with the upper limit
+    (two standard errors) for its error, within two standard errors of none. The root of what is
+    just above none is always four of its errors from it: ``is_detected`` judges the covariance.
+    Outliers beyond five robust sd of either are left out.
     """
     a, b, common = first.ravel(), second.ravel(), shared.ravel()
     if ordinary is not None:
@@ -202,10 +213,15 @@ def common_spread(
         return 0.0, float("inf")
     covariance = float(np.mean(a * b) - np.mean(common[inside]))
     error = float(np.std(a * b) / np.sqrt(a.size))
-    if covariance <= SIGNIFICANT_ERRORS * error:
-        return 0.0, float(np.sqrt(SIGNIFICANT_ERRORS * error))
-    spread = float(np.sqrt(covariance))
-    return spread, error / (2.0 * spread)
+    if covariance <= LIMIT_ERRORS * error:
+        return 0.0, float(np.sqrt(max(covariance, 0.0) + LIMIT_ERRORS * error))
+    half = 0.5 * (np.sqrt(covariance + error) - np.sqrt(covariance - error))
+    return float(np.sqrt(covariance)), float(half)
+
+
+def is_detected(spread: float, spread_error: float) -> bool:
+    """Return whether the covariance behind a spread is 4.5 of its standard errors from none."""
+    return spread > 0.0 and spread > 2.0 * DETECTED_ERRORS * spread_error
 
 
 def _inside(values: DoubleMap) -> npt.NDArray[np.bool_]:
@@ -214,57 +230,91 @@ def _inside(values: DoubleMap) -> npt.NDArray[np.bool_]:
     return np.asarray(np.abs(values - middle) <= OUTLIER * half)
 
 
+class FlatLevel(msgspec.Struct, frozen=True, kw_only=True):
+    """A level of even light; ``thermal_adu`` is what the dark current adds to each pixel."""
+
+    summary: PixelSummary
+    thermal_adu: DoubleMap | None = None
+
+
 def flat_response(
-    levels: Sequence[PixelSummary],
+    levels: Sequence[FlatLevel],
     dark: DarkReference,
     ordinary: npt.NDArray[np.bool_] | None = None,
+    *,
+    hot: Index | None = None,
+    dead: Index | None = None,
 ) -> Response | None:
     """Return the response of each pixel relative to its surroundings under even light.
 
     Parameters
     ----------
-    levels : sequence of PixelSummary
+    levels : sequence of FlatLevel
         At least two unsaturated levels of the same even light.
     dark : DarkReference
         Dark mean and variance of each pixel.
     ordinary : ndarray of bool (Y, X), optional
         Pixels the spread is taken from.
+    hot, dead : ndarray of int64, optional
+        Pixels whose response is not told by their signal: they get that of their surroundings,
+        with an error of 5 % and 100 %.
 
     Notes
     -----
-    The surroundings are a Gaussian mean of 12 px sd, so shading of the light drops out. Noise is
+    The surroundings are a Gaussian mean of 12 px sd over ordinary pixels, so shading of the light
+    drops out; they are worth 4 pi sd^2 pixels, and their own spread is in the error. Noise is
     drawn out by the same empirical Bayes rule as for slopes.
     """
     if len(levels) < 2:
         return None
-    halves = []
-    order = sorted(levels, key=lambda s: float(s.mean_adu.mean()))
-    for part in (order[::2], order[1::2]):
-        signal = np.sum([s.mean_adu.astype(np.float64) - dark.offset_adu for s in part], axis=0)
-        noise = np.sum([s.variance_adu2.astype(np.float64) / s.n_frames for s in part], axis=0)
-        halves.append((signal, noise))
-    around = [_surroundings(signal) for signal, _ in halves]
+    usable = np.ones(levels[0].summary.shape, dtype=bool)
+    for index in (hot, dead):
+        if index is not None:
+            usable.ravel()[index] = False
+    order = sorted(levels, key=lambda x: float(x.summary.mean_adu.mean()))
+    halves = [_added(part, dark) for part in (order[::2], order[1::2])]
+    around = [_surroundings(signal, usable) for signal, _ in halves]
     if min(float(a.min()) for a in around) <= 0:
         return None
     relative = [signal / a for (signal, _), a in zip(halves, around, strict=True)]
     # The offset's error is in every level.
     of_offset = dark.variance_adu2.astype(np.float64) / dark.n_frames
     reach = [len(part) / a for part, a in zip((order[::2], order[1::2]), around, strict=True)]
-    shared = of_offset * reach[0] * reach[1]
-    spread, spread_error = common_spread(relative[0], relative[1], shared, ordinary)
+    judged = usable if ordinary is None else usable & ordinary
+    spread, spread_error = common_spread(
+        relative[0], relative[1], of_offset * reach[0] * reach[1], judged
+    )
     whole = around[0] + around[1]
     total = (halves[0][0] + halves[1][0]) / whole
     error = np.sqrt(halves[0][1] + halves[1][1] + len(order) ** 2 * of_offset) / whole
     weight = spread**2 / np.maximum(spread**2 + error**2, 1e-30)
-    return Response(
-        relative=np.maximum(1.0 + weight * (total - 1.0), 0.05),
-        error=np.sqrt(weight) * error,
-        spread=spread,
-        spread_error=spread_error,
-    )
+    prior = spread if spread > 0 else min(spread_error, OF_HOT)
+    own = np.where(weight > 0, np.sqrt(weight) * error, prior)
+    own = np.hypot(own, prior / np.sqrt(4.0 * np.pi * SMOOTH_PX**2))
+    found = np.maximum(1.0 + weight * (total - 1.0), 0.05)
+    for index, least in ((hot, max(OF_HOT, LIMIT_ERRORS * spread)), (dead, OF_DEAD)):
+        if index is not None:
+            found.ravel()[index], own.ravel()[index] = 1.0, least
+    return Response(relative=found, error=own, spread=spread, spread_error=spread_error)
 
 
-def _surroundings(signal: DoubleMap) -> DoubleMap:
+def _added(part: Sequence[FlatLevel], dark: DarkReference) -> tuple[DoubleMap, DoubleMap]:
+    """Return the sums over levels of signal, and of the variance of its mean; one at a time."""
+    signal, noise = np.zeros(part[0].summary.shape), np.zeros(part[0].summary.shape)
+    for level in part:
+        one = level.summary
+        signal += one.mean_adu
+        signal -= dark.offset_adu
+        if level.thermal_adu is not None:
+            signal -= level.thermal_adu
+        noise += one.variance_adu2.astype(np.float64) / one.n_frames
+    return signal, noise
+
+
+def _surroundings(signal: DoubleMap, usable: npt.NDArray[np.bool_]) -> DoubleMap:
+    """Return the Gaussian mean of the usable pixels around each."""
     from scipy.ndimage import gaussian_filter
 
-    return np.asarray(gaussian_filter(signal, SMOOTH_PX, mode="reflect"), dtype=np.float64)
+    total = gaussian_filter(np.where(usable, signal, 0.0), SMOOTH_PX, mode="reflect")
+    weight = gaussian_filter(usable.astype(np.float64), SMOOTH_PX, mode="reflect")
+    return np.asarray(total / np.maximum(weight, 1e-12), dtype=np.float64)

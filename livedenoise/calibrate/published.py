@@ -129,6 +129,7 @@ def _variance(
 ) -> tuple[FloatMap, tuple[str, ...]]:
     """Return the dark variance in counts squared."""
     told: tuple[str, ...] = ()
+    _require_used(path, found, unit, read_noise_e)
     if "variance" in found:
         variance = found["variance"]
     elif "noise" in found:
@@ -153,6 +154,23 @@ def _variance(
             f"{path}: the noise map has negative pixels or such as are no number"
         )
     return variance, told
+
+
+def _require_used(
+    path: Path, found: dict[str, FloatMap], unit: NoiseUnit | None, read_noise_e: float | None
+) -> None:
+    """Refuse what was said of the noise where a map says it."""
+    kind = next((name for name in ("variance", "noise") if name in found), "")
+    if read_noise_e is not None and kind:
+        raise CalibrationError(
+            f"{path}: --read-noise {read_noise_e:g} does not apply: there is a map of the {kind}",
+            "leave it out, or take the map out of the folder",
+        )
+    if unit is not None and kind != "noise":
+        raise CalibrationError(
+            f"{path}: --noise-unit {unit} does not apply: there is no map of read noise",
+            "leave it out; a map of the variance is in counts squared",
+        )
 
 
 def _from_folder(folder: Path) -> tuple[dict[str, FloatMap], tuple[str, ...]]:

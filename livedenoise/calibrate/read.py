@@ -6,16 +6,18 @@ Knows: summing the groups of ``finding`` up, by the exposure of each frame. Must
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import msgspec
 
 from livedenoise.acquire.source_base import RecordedFrames
 from livedenoise.acquire.sources import open_source
-from livedenoise.calibrate.data import CalibrationData, Series
+from livedenoise.calibrate.data import CalibrationData, Series, taken_as
 from livedenoise.calibrate.finding import Group, find_groups
+from livedenoise.calibrate.merging import DarkFile, require_one_level
 from livedenoise.core.errors import ConfigError
+from livedenoise.core.frame import max_count
 from livedenoise.core.progress import OnProgress, Progress, ignore_progress
 from livedenoise.imaging.ptc_moments import PixelMoments, PixelSummary
 
@@ -40,11 +42,14 @@ class _Sum(msgspec.Struct, kw_only=True):
     exposure_us: int
     moments: PixelMoments | None
     summary: PixelSummary | None = None
+    files: list[DarkFile] = []
 
     def finish(self) -> None:
-        """Make the summary; a single frame has none."""
+        """Make the summary; a single frame has none. Dark files of different levels are refused."""
         if self.moments is not None and self.moments.n_frames > 1:
             self.summary = self.moments.summary()
+            if self.is_dark:
+                require_one_level(self.files, self.summary)
         self.moments = None
 
 
@@ -55,6 +60,7 @@ def read_frames(
     lights: Sequence[Path] = (),
     bit_depth: int | None = None,
     camera: str = "",
+    say: Callable[[str], None] | None = None,
     on_progress: OnProgress = ignore_progress,
 ) -> CalibrationData:
     """Read and sum up every series among files and folders.
@@ -67,23 +73,34 @@ def read_frames(
         Valid bits where the files do not say.
     camera : str
         Name of the camera; default the name of the first input.
+    say : callable, optional
+        Told what is taken as dark and as lit, and what is left out, before anything is read.
 
     Raises
     ------
     ConfigError
-        If nothing can be read, frames differ in size, type or bit depth, are not counts, or a
-        series has fewer than two frames.
+        If nothing can be read, frames differ in size, type or bit depth, are not counts or above
+        the bit depth, dark files of one exposure differ in level, or a series has fewer than two
+        frames.
     """
-    groups = find_groups(inputs, darks=darks, lights=lights, is_single=_is_single)
+    found_groups = find_groups(inputs, darks=darks, lights=lights, is_single=_is_single)
+    groups = found_groups.groups
     recordings = [path for group in groups for path in group.paths]
+    dark_files = tuple(group.told() for group in groups if group.is_dark)
+    lit_files = tuple(group.told() for group in groups if not group.is_dark)
+    if say is not None:
+        for line in (*taken_as(dark_files, lit_files), *found_groups.left_out):
+            say(line)
     kind, total = _one_kind(recordings, bit_depth)
     reader = _Reader(kind, on_progress, total)
     for group in groups:
         reader.add(group)
     found = reader.finished()
+    alone = tuple(f"{i.name}: one frame only: left out" for i in found if i.summary is None)
     if not any(item.summary is not None and not item.is_dark for item in found):
+        told = (*alone, *found_groups.left_out, *taken_as(dark_files, lit_files))
         raise ConfigError(
-            f"{recordings[0]}: every series is dark, or has one frame only",
+            "\n  ".join((f"{recordings[0]}: every series is dark, or has one frame only", *told)),
             "give repeats of a lit static scene too (--lit PATH); measured maps: --maps",
         )
     first = (*inputs, *lights, *darks)[0]
@@ -96,8 +113,10 @@ def read_frames(
         bit_depth=kind.bit_depth,
         series=_series(found, light),
         settings={"files": len(recordings)},
-        warnings=tuple(f"{i.name}: one frame only: left out" for i in found if i.summary is None),
-        notes=(*reader.notes, *assumed),
+        warnings=alone,
+        notes=(*found_groups.left_out, *reader.notes, *assumed),
+        dark_files=dark_files,
+        lit_files=lit_files,
     )
 
 
@@ -155,6 +174,15 @@ def _require_same(first: _Kind, kind: _Kind) -> None:
             )
 
 
+def _require_within(source: RecordedFrames, index: int, peak: int, bit_depth: int) -> None:
+    if peak > max_count(bit_depth):
+        raise ConfigError(
+            f"{source.path}: frame {index} has {peak} counts, and {bit_depth} bits hold "
+            f"{max_count(bit_depth)} only",
+            f"--bit-depth {peak.bit_length()} at least: it is that of the camera's converter",
+        )
+
+
 def _light_of(lit: Sequence[_Sum]) -> tuple[float | None, tuple[str, ...]]:
     """Return the light of lit series: alike where only the exposure differs, else unknown."""
     exposures = {item.exposure_us for item in lit}
@@ -199,14 +227,21 @@ class _Reader:
 
     def _read(self, source: RecordedFrames, group: Group, own: dict[int, _Sum]) -> None:
         frame = source.read(0)
+        means: dict[int, list[float]] = {}
         for index in range(source.n_frames):
             if index:
                 source.read_into(index, frame)
+            _require_within(source, index, int(frame.max()), self._kind.bit_depth)
             exposure_us = source.frame_exposure_us(index) or group.exposure_us
             moments = (own.get(exposure_us) or self._begun(group, exposure_us, own)).moments
             if moments is not None:
                 moments.add(frame)
+            if group.is_dark:
+                means.setdefault(exposure_us, []).append(float(frame.mean()))
             self._step(group)
+        for exposure_us, values in means.items():
+            file = DarkFile(path=source.path, mean_adu=sum(values) / len(values))
+            own[exposure_us].files.append(file)
 
     def _begun(self, group: Group, exposure_us: int, own: dict[int, _Sum]) -> _Sum:
         kind = self._kind
@@ -224,6 +259,7 @@ class _Reader:
             same = item.is_dark and other.is_dark and item.exposure_us == other.exposure_us
             if same and other.moments is not None and item.moments is not None:
                 other.moments.merge(item.moments)
+                other.files += item.files
                 return
         self._sums.append(item)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from livedenoise.calibrate.data import CalibrationData
+from livedenoise.calibrate.data import CalibrationData, taken_as
 from livedenoise.calibrate.drift import reference_series
 from livedenoise.calibrate.pictures import (
     dark_current_picture,
@@ -109,6 +109,8 @@ def verdict(result: CalibrationResult, constants: CameraConstants | None) -> Ver
     noise = result.read_noise_e
     text = f"Gain {with_error(gain)}, offset {with_error(result.offset_adu)}, read noise "
     text += f"{with_error(noise)}"
+    if gain.status == "measured, biased":
+        return Verdict(f"{text}. The gain is biased, see its line: {gain.text}", "warning")
     unsure = [v for v in (gain, result.offset_adu, noise) if v.status != "measured"]
     if unsure:
         return Verdict(f"{text}. Not everything was measured: see the table.", "warning")
@@ -151,6 +153,9 @@ def _summary(data: CalibrationData, result: CalibrationResult) -> tuple[tuple[st
         ("number", f"{result.n_frames} in all, {result.n_dark_frames} of them dark"),
         ("noise model", result.model.replace("_", "-")),
     ]
+    for line in taken_as(data.dark_files, data.lit_files):
+        name, _, files = line.partition(": ")
+        rows.append((name, files))
     return (*rows, *(("note", note) for note in data.notes))
 
 

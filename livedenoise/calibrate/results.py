@@ -3,6 +3,7 @@
 Knows: the form of the results. Must not know: how anything is measured, files, cameras.
 
 A quantity that could not be measured has no value and says why: no default ever takes its place.
+What is known to be biased says so (``measured, biased``: the bias is in its error).
 What was taken from elsewhere says so: ``given`` by the user or the camera, ``assumed`` for want of
 a measurement (offset and read noise of repeats without a dark frame).
 """
@@ -17,7 +18,7 @@ import numpy.typing as npt
 
 from livedenoise.core.constants import CameraMaps
 
-Status = Literal["measured", "given", "assumed", "not measurable"]
+Status = Literal["measured", "measured, biased", "given", "assumed", "not measurable"]
 SaturationKind = Literal["converter", "full well", ""]
 Index = npt.NDArray[np.int64]
 FloatImage = npt.NDArray[np.float32]

@@ -42,13 +42,14 @@ def saturation(
     if at_top.sum() > 0.5 * full.sum():
         text = f"the converter ends at {top:.0f}"
         return Value(value=top, error=0.0, unit="ADU", text=text), "converter"
-    flat = _standing_at_top(blocks, full)
+    flat, partly = _standing_at_top(blocks, full)
     text = "the variance collapses there"
     if at_top.any():
         text += ", in some pixels at the end of the converter"
     value = Value(
         value=float(np.median(flat)),
-        error=float(flat.std() / np.sqrt(flat.size)) + 1e-3,
+        # Where no series is full all over, how far the blocks still are from the top is not known.
+        error=float(flat.std() if partly else flat.std() / np.sqrt(flat.size)) + 1e-3,
         unit="ADU",
         text=text,
     )
@@ -64,8 +65,10 @@ def _collapsed(blocks: TransferBlocks, transfer: PhotonTransfer | None) -> Mask:
     return np.asarray(low & (blocks.signal > transfer.signal_limit_adu))
 
 
-def _standing_at_top(blocks: TransferBlocks, collapsed: Mask) -> FloatArray:
+def _standing_at_top(blocks: TransferBlocks, collapsed: Mask) -> tuple[FloatArray, bool]:
     """Return the means of the brightest series that is full all over, else of the fullest half.
+
+    The flag says that it is the latter.
 
     Blocks that are only just full still lie below the top.
     """
@@ -75,8 +78,8 @@ def _standing_at_top(blocks: TransferBlocks, collapsed: Mask) -> FloatArray:
     full = np.flatnonzero(np.bincount(levels, minlength=every.size) > 0.9 * np.maximum(every, 1))
     if full.size:
         series = [means[levels == number] for number in full]
-        return max(series, key=lambda m: float(m.mean()))
-    return means[means >= np.median(means)]
+        return max(series, key=lambda m: float(m.mean())), False
+    return means[means >= np.median(means)], True
 
 
 def full_well(

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from livedenoise.calibrate.dark import DarkFit
-from livedenoise.calibrate.pixel_maps import Response, SlopeMaps
+from livedenoise.calibrate.pixel_maps import Response, SlopeMaps, is_detected
 from livedenoise.calibrate.results import Index, Known, PhotonTransfer, Value
 from livedenoise.imaging.ptc_blocks import TransferBlocks
 
@@ -175,7 +175,9 @@ def gain_spread(maps: SlopeMaps | None, response: Response | None) -> Value:
 
 
 def _spread_value(spread: float, error: float, text: str) -> Value:
-    if spread <= SIGNIFICANT_ERRORS * error:
-        limit = 100.0 * (spread + 2.0 * error)
-        return Value.missing(f"below {limit:.2g} %, not told from none: {text}", "%")
+    if not is_detected(spread, error):
+        # Where nothing was found the error is the limit; else two standard errors of the square.
+        most = error if spread == 0.0 else float(np.sqrt(spread**2 + 4.0 * spread * error))
+        limit = f"below {100.0 * most:.2g} %, " if np.isfinite(most) else ""
+        return Value.missing(f"{limit}not told from none: {text}", "%")
     return Value(value=100.0 * spread, error=100.0 * error, unit="%", text=text)

@@ -77,22 +77,43 @@ def correlations(series: Sequence[PixelSummary]) -> tuple[Value, Value, Value]:
 
 
 def warnings_of(
-    darks: Sequence[Level], levels: Sequence[Level], correlation: tuple[Value, Value, Value]
+    darks: Sequence[Level],
+    levels: Sequence[Level],
+    correlation: tuple[Value, Value, Value],
+    *,
+    scene_moved: bool = False,
 ) -> list[str]:
     """Return what people should know about the frames, one line each."""
-    found = [*_correlation_warning(correlation)]
+    found = [*_correlation_warning(correlation, scene_moved=scene_moved)]
     for kind, series in (("dark", darks), ("light", levels)):
         found.extend(w for one in series for w in _series_warnings(kind, one))
     return found
 
 
-def _correlation_warning(correlation: tuple[Value, Value, Value]) -> list[str]:
+def correlated(x: Value, y: Value) -> bool:
+    """Return whether the correlation of neighbouring pixels is significant and worth telling."""
+    if x.value is None or y.value is None:
+        return False
+    limit = max(WORRYING_CORRELATION, WORRYING_ERRORS * float(x.error or 0.0))
+    return max(abs(x.value), abs(y.value)) > limit
+
+
+def _correlation_warning(
+    correlation: tuple[Value, Value, Value], *, scene_moved: bool
+) -> list[str]:
     x, y, factor = correlation
     if x.value is None or y.value is None or factor.value is None:
         return []
-    limit = max(WORRYING_CORRELATION, WORRYING_ERRORS * float(x.error or 0.0))
-    if max(abs(x.value), abs(y.value)) <= limit:
+    if not correlated(x, y):
         return []
+    if scene_moved:
+        return [
+            (
+                f"the noise of neighbouring pixels is correlated (x {x.value:.2f}, y "
+                f"{y.value:.2f}): the scene moved, which does that and makes gain_e_per_adu too "
+                "low; whether the images were smoothed besides cannot be told"
+            )
+        ]
     return [
         (
             f"the noise of neighbouring pixels is correlated (x {x.value:.2f}, y {y.value:.2f}): "

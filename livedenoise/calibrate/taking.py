@@ -24,6 +24,14 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
 
+class _Reference(msgspec.Struct, frozen=True, kw_only=True):
+    """Mean counts of the reference level with its standard error, and when it was taken."""
+
+    mean_adu: float
+    error_adu: float
+    time_s: float
+
+
 class Taker:
     """Takes series with one microscope.
 
@@ -111,19 +119,51 @@ class Taker:
             time_s=self._elapsed_s(),
         )
 
-    def with_reference(self, series: Series, n_frames: int) -> Series:
-        """Return the series with the mean of the reference level taken now; then make it dark."""
-        exposure_us, value = self.reference
+    def between_references(
+        self,
+        name: str,
+        exposure_us: int,
+        value: str | None,
+        n_frames: int,
+        *,
+        light: float | None,
+        n_reference: int,
+    ) -> Series:
+        """Take a lit series with the reference level before and after it; then make it dark.
+
+        ``reference_adu`` of the series is the mean of the reference at the middle of the series,
+        on the straight line between both: light that changes while the series is taken is right
+        to first order.
+        """
+        before = self._reference(n_reference)
         self.lighten(value)
-        with self._exposing(exposure_us, n_frames) as frames:
-            means = [float(exposed.pixels.mean()) for exposed in frames]
+        start_s = self._elapsed_s()
+        series = self.series(name, exposure_us, n_frames, light=light, is_dark=False)
+        middle_s = (start_s + self._elapsed_s()) / 2
+        after = self._reference(n_reference)
         self.darken()
-        error = float(np.std(means, ddof=1)) / len(means) ** 0.5
+        span_s = after.time_s - before.time_s
+        weight = (middle_s - before.time_s) / span_s if span_s > 0 else 0.5
         return msgspec.structs.replace(
             series,
-            reference_adu=float(np.mean(means)),
-            reference_error_adu=error,
+            reference_adu=(1 - weight) * before.mean_adu + weight * after.mean_adu,
+            reference_error_adu=float(
+                np.hypot((1 - weight) * before.error_adu, weight * after.error_adu)
+            ),
             time_s=self._elapsed_s(),
+        )
+
+    def _reference(self, n_frames: int) -> _Reference:
+        """Take the reference level, as it is at the middle of its frames."""
+        exposure_us, value = self.reference
+        self.lighten(value)
+        start_s = self._elapsed_s()
+        with self._exposing(exposure_us, n_frames) as frames:
+            means = [float(exposed.pixels.mean()) for exposed in frames]
+        return _Reference(
+            mean_adu=float(np.mean(means)),
+            error_adu=float(np.std(means, ddof=1)) / len(means) ** 0.5,
+            time_s=(start_s + self._elapsed_s()) / 2,
         )
 
     @contextmanager

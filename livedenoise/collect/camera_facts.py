@@ -4,13 +4,16 @@ Knows: the order in which constants are looked for, how darks are taken and read
 frames a gain is estimated from. Must not know: pairs, fields beyond the first.
 
 Order of constants: the calibration of the configuration; constants given by hand; what the camera
-says of itself; else ONE estimate from the darks and from a few frames of the first field.
+says of itself; else ONE estimate from the darks and from a few frames of the first field. From then
+on those of the data set hold: what is judged after ``--resume`` is judged as before it.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import threading
+from collections.abc import Generator, Mapping
+from contextlib import closing
 from pathlib import Path
 
 import msgspec
@@ -23,20 +26,37 @@ from livedenoise.collect.check_camera import (
     estimate_constants,
 )
 from livedenoise.collect.dataset import Dark
-from livedenoise.collect.program import Program
-from livedenoise.collect.records import DatasetHeader
+from livedenoise.collect.program import DarkShots, Program
+from livedenoise.collect.records import MANIFEST_NAME, DatasetHeader
 from livedenoise.collect.shots import Shot
 from livedenoise.collect.taking import ShotTaker
 from livedenoise.core.calibration import Calibration, read_calibration
 from livedenoise.core.config import CameraConfig
 from livedenoise.core.constants import CameraConstants
-from livedenoise.core.errors import CalibrationError, RecordError
+from livedenoise.core.errors import CalibrationError, ConfigError, RecordError
 from livedenoise.core.frame import Frame
-from livedenoise.core.microscope import MicroscopeInfo
+from livedenoise.core.microscope import Exposed, MicroscopeInfo
 from livedenoise.core.progress import OnProgress, Progress
 
 SCOUT_FRAMES = 8
 """Frames of the first field that a gain is estimated from."""
+
+_COMPARED = ("gain_e_per_adu", "offset_adu", "read_noise_e", "excess_noise_factor", "model")
+"""Constants that may not change within a data set."""
+
+
+class StoppedError(Exception):
+    """Asked to stop before the data set was begun.
+
+    Parameters
+    ----------
+    n_fields : int
+        Fields of the program, all of them still to be taken.
+    """
+
+    def __init__(self, n_fields: int) -> None:
+        super().__init__("stopped before the first field")
+        self.n_fields = n_fields
 
 
 class Known(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,27 +90,51 @@ def known_constants(camera: CameraConfig, info: MicroscopeInfo) -> Known:
 
 
 def take_darks(
-    program: Program, taker: ShotTaker, on_progress: OnProgress
+    program: Program, taker: ShotTaker, on_progress: OnProgress, stop: threading.Event
 ) -> dict[int, DarkStatistics]:
     """Take the plan's dark frames: exposure in microseconds to what they say.
+
+    After a change of the exposure as many frames are thrown away as the plan says for pairs.
 
     Raises
     ------
     CameraError
         If a frame does not come.
+    StoppedError
+        If ``stop`` is set before the last frame.
     """
     darks = {}
     total, done = sum(dark.frames for dark in program.darks), 0
+    if stop.is_set() and total:
+        raise StoppedError(len(program.fields))
     for dark in program.darks:
         statistics = DarkStatistics()
-        shot = Shot(role="dark", exposure_us=dark.exposure_us, light=0.0, frames=dark.frames)
-        for exposed in taker.frames(shot):
-            statistics.add(exposed.pixels)
-            done += 1
-            note = f"{dark.exposure_us} us"
-            on_progress(Progress(task="dark frames", done=done, total=total, note=note))
+        with closing(_dark_frames(program, taker, dark)) as frames:
+            for exposed in frames:
+                statistics.add(exposed.pixels)
+                done += 1
+                note = f"{dark.exposure_us} us"
+                on_progress(Progress(task="dark frames", done=done, total=total, note=note))
+                if stop.is_set() and done < total:
+                    raise StoppedError(len(program.fields))
         darks[dark.exposure_us] = statistics
     return darks
+
+
+def _dark_frames(
+    program: Program, taker: ShotTaker, dark: DarkShots
+) -> Generator[Exposed, None, None]:
+    """Yield the frames of one exposure; closed early, it stops the camera."""
+    if not dark.frames:
+        return
+    shot = Shot(
+        role="dark",
+        exposure_us=dark.exposure_us,
+        light=0.0,
+        frames=dark.frames,
+        discard=max(shot.discard for shots in program.sequences.values() for shot in shots),
+    )
+    yield from taker.frames(shot)
 
 
 def scout(program: Program, taker: ShotTaker) -> tuple[list[Frame], float]:
@@ -115,15 +159,43 @@ def make_camera(
     darks: Mapping[int, DarkStatistics],
     scouted: list[Frame],
 ) -> PairCamera:
-    """Return the camera of the checks from what was found."""
+    """Return the camera of the checks for a new data set, from what was found."""
     constants, bit_depth = known.constants, info.camera.bit_depth
     if constants is None:
         without = camera_from_darks(darks, None, [scouted], bit_depth=bit_depth)
         constants = _estimated(without, scouted, bit_depth)
-    camera = camera_from_darks(darks, constants, bit_depth=bit_depth)
-    if darks or known.calibration is None or known.calibration.maps is None or info.binning != 1:
-        return camera
-    maps = known.calibration.maps.crop(*info.roi)
+    return _camera(constants, darks, known.calibration, info)
+
+
+def stored_camera(
+    folder: Path, header: DatasetHeader, known: Known, info: MicroscopeInfo
+) -> PairCamera:
+    """Return the camera of the checks as a data set has it, for ``--resume``.
+
+    Constants and darks are those of the data set, also where it estimated them; the maps are those
+    of the calibration, which must be the one it was begun with.
+
+    Raises
+    ------
+    RecordError
+        If a dark file is missing or damaged.
+    """
+    darks = {int(us): _read_dark(folder / name) for us, name in header.darks.items()}
+    return _camera(stored_constants(header), darks, known.calibration, info)
+
+
+def _camera(
+    constants: CameraConstants,
+    darks: Mapping[int, DarkStatistics],
+    calibration: Calibration | None,
+    info: MicroscopeInfo,
+) -> PairCamera:
+    """Make the camera of the checks: one way, so that a field is judged alike before and after."""
+    bit_depth = info.camera.bit_depth
+    measured = any(one.frames for one in darks.values())
+    if measured or calibration is None or calibration.maps is None or info.binning != 1:
+        return camera_from_darks(darks, constants, bit_depth=bit_depth)
+    maps = calibration.maps.crop(*info.roi)
     return PairCamera(
         constants=constants,
         bit_depth=bit_depth,
@@ -153,17 +225,34 @@ def as_darks(darks: Mapping[int, DarkStatistics]) -> list[Dark]:
     ]
 
 
-def stored_camera(folder: Path, header: DatasetHeader, known: Known) -> PairCamera:
-    """Return the camera of the checks as a data set has it, for ``--resume``.
+def require_same_constants(folder: Path, header: DatasetHeader, known: Known) -> list[str]:
+    """Refuse to go on with other constants than a data set was begun with; return notes.
+
+    Where it estimated them, or nobody knows them now, its own go on to hold.
 
     Raises
     ------
-    RecordError
-        If a dark file is missing or damaged.
+    ConfigError
+        Naming every constant that differs, with both values.
     """
-    darks = {int(us): _read_dark(folder / name) for us, name in header.darks.items()}
-    constants = known.constants or stored_constants(header)
-    return camera_from_darks(darks, constants, bit_depth=header.bit_depth)
+    stored, now = stored_constants(header), known.constants
+    if now is None:
+        return []
+    if stored.source == "estimated":
+        return ["pairs are judged by the constants that this data set estimated, not by those now"]
+    differing = [key for key in _COMPARED if getattr(stored, key) != getattr(now, key)]
+    if differing:
+        lines = (
+            f"{key} is {getattr(stored, key)!r} in the data set ({stored.source}), "
+            f"{getattr(now, key)!r} now ({now.source})"
+            for key in differing
+        )
+        raise ConfigError(
+            f"{folder / MANIFEST_NAME}: cannot go on: constants: " + "; ".join(lines),
+            "go on with the constants it was begun with, or begin another data set with another "
+            "--out",
+        )
+    return []
 
 
 def stored_constants(header: DatasetHeader) -> CameraConstants:

@@ -8,6 +8,7 @@ useful error, while a low image far too bright is found however dark the high on
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -100,11 +101,11 @@ def measure_ratio(low: Signal, high: Signal, camera: PairCamera) -> Ratio:
 
 
 def check_ratio(
-    low: Signal, high: Signal, measured: Ratio, camera: PairCamera, limits: Limits
+    signals: Sequence[Signal], measured: Ratio, camera: PairCamera, limits: Limits
 ) -> Check:
-    """Check that intensity follows the dose, between the shots and within an average."""
+    """Check that intensity follows the dose, between the shots and within any average."""
     odd = max(
-        (_odd_frame(one, camera, limits.sigmas) for one in (low, high)),
+        (_odd_frame(one, camera, limits.sigmas) for one in signals),
         key=lambda o: o.excess(limits),
     )
     bound = limits.ratio_tolerance + limits.sigmas * measured.error
@@ -168,10 +169,11 @@ def _odd_frame(signal: Signal, camera: PairCamera, sigmas: float) -> _Odd:
     level = max(float(np.median(means)), 1e-12)
     one = float(np.sqrt(_mean_variance(signal.mean_adu, camera, signal.image.size)))
     worst = int(np.argmax(np.abs(kinks) - sigmas * one * widths))
-    frame = int(np.argmax(np.abs(means - np.median(means))))
+    frame = _named(means, worst)
+    beside = float(np.mean(means[[k for k in (frame - 1, frame + 1) if 0 <= k < means.size]]))
     text = (
         f"frame {frame + 1} of {means.size} of the {shot.role} shot has mean {means[frame]:.4g} "
-        f"counts above offset, the others {level:.4g}: a stale frame or flickering light?"
+        f"counts above offset, those beside it {beside:.4g}: a stale frame or flickering light?"
     )
     return _Odd(float(kinks[worst]) / level, one * float(widths[worst]) / level, text)
 
@@ -186,6 +188,23 @@ def _kinks(means: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], ...
     widths = np.full(means.size, np.sqrt(1.5))
     widths[[0, -1]] = np.sqrt(6.0)
     return np.concatenate(([first], inner, [last])), widths
+
+
+def _named(means: npt.NDArray[np.float64], worst: int) -> int:
+    """Return the frame that makes the kink at ``worst``: it, or one beside it.
+
+    Of these the one whose step alone explains most of all kinks. Where that cannot tell (three
+    frames or fewer, or equally well), the one furthest from the median.
+    """
+    near = np.arange(max(0, worst - 2), min(means.size, worst + 3))
+    away = np.abs(means - np.median(means))
+    if means.size < 4:
+        return int(np.argmax(away))
+    steps = np.diff(np.eye(means.size), n=2, axis=0)
+    along = steps.T @ np.diff(means, n=2)
+    explained = np.square(along) / np.square(steps).sum(axis=0)
+    best = near[explained[near] >= (1.0 - 1e-6) * explained[near].max()]
+    return int(best[np.argmax(away[best])])
 
 
 def check_exposure(shots: list[Taken]) -> Check:

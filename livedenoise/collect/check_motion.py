@@ -44,6 +44,9 @@ _UNKNOWN_BLUR_PX2 = 0.2
 _NO_SHIFT_PX = 0.02
 """Shifts below this are not worth an interpolation."""
 
+_SAME_SHIFT_PX = 0.05
+"""Shifts that differ by less need high to be moved but once; the difference is then granted."""
+
 _GROUPS = 8
 _GROUP_BLOCKS = 64
 _QUIET_QUANTILE = 0.25
@@ -52,6 +55,9 @@ _LARGEST_EXCESS = 6.0
 
 _LEAST_BLOCKS = 2
 """One block alone may be a cosmic ray or a pixel that blinks."""
+
+_TOGETHER = 3
+"""Blocks side by side that are an object, in a field of any size."""
 
 Doubles = npt.NDArray[np.float64]
 
@@ -68,6 +74,8 @@ class Residual:
         (Y, X) of it in the low image.
     low_frames, high_frames : int
         Frames averaged.
+    left_px : float
+        Shift that is known and was not undone.
     """
 
     low: FloatImage
@@ -75,6 +83,7 @@ class Residual:
     region: tuple[slice, slice]
     low_frames: int
     high_frames: int
+    left_px: float = 0.0
 
 
 def common_ground(low: Signal, high: Signal, shift_px: tuple[float, float]) -> Residual:
@@ -85,6 +94,30 @@ def common_ground(low: Signal, high: Signal, shift_px: tuple[float, float]) -> R
         return Residual(low.image, high.image, everything, *frames)
     moved, region = interpolate(high.image, shift_px)
     return Residual(low.image[region], moved, region, *frames)
+
+
+def common_ground_again(
+    low: Signal,
+    high: Signal,
+    shifts_px: tuple[tuple[float, float], tuple[float, float]],
+    before: Residual,
+) -> Residual:
+    """Return the same for another low image, high being moved already for the one before.
+
+    Parameters
+    ----------
+    low, high : Signal
+        The other low image, and the high one.
+    shifts_px : tuple of tuple of float
+        (Y, X) of high against the low image before, and against this one.
+    before : Residual
+        Of the low image before.
+    """
+    left = float(np.hypot(*np.subtract(*shifts_px)))
+    if left > _SAME_SHIFT_PX:
+        return common_ground(low, high, shifts_px[1])
+    frames = low.taken.shot.frames, high.taken.shot.frames
+    return Residual(low.image[before.region], before.high, before.region, *frames, left_px=left)
 
 
 def peak_psnr_db(residual: Residual, ratio: float) -> float:
@@ -104,14 +137,30 @@ def peak_psnr_db(residual: Residual, ratio: float) -> float:
     return float(10.0 * np.log10(peak**2 / error))
 
 
-def differing_fraction(
+@dataclass(frozen=True)
+class Differing:
+    """Blocks that differ by more than noise: of how many, how many, and most of them together."""
+
+    blocks: int
+    count: int
+    together: int
+
+    @property
+    def fraction(self) -> float:
+        """Return the fraction of the field."""
+        return self.count / max(self.blocks, 1)
+
+
+def differing_blocks(
     residual: Residual,
     ratio: float,
     place: Place,
     camera: PairCamera,
+    *,
     sigmas: float,
-) -> tuple[float, int]:
-    """Return the fraction of the blocks that differ by more than noise, and their number.
+    uneven: float = 0.0,
+) -> Differing:
+    """Count the blocks that differ by more than noise.
 
     Parameters
     ----------
@@ -119,6 +168,8 @@ def differing_fraction(
         Both images.
     ratio : float
         Low over high intensity of one frame.
+    uneven : float
+        Relative change of intensity that may be in some places and not in others (bleaching).
     sigmas : float
         A block differs beyond the one-sided probability of so many standard deviations.
     """
@@ -128,12 +179,24 @@ def differing_fraction(
     expected = ratio * high
     shot = camera.shot_adu / residual.low_frames
     other = _other_variance(residual, expected, ratio, camera)
-    other += _systematic_variance(expected, ratio, place, camera)
+    place_errors = _place_errors(place, residual.left_px)
+    local = _LOCAL_INTENSITY + uneven
+    other += _systematic_variance(expected, local, ratio, place_errors, camera)
     scores = _block_sums(_deviance(low, expected, shot, other, shot * _skewness(camera)))
     scores = scores / _excess(scores, _block_sums(expected))
     limit = float(chdtri(_FREEDOM, ndtr(-sigmas)))
-    count = int(np.count_nonzero(scores > limit))
-    return count / max(scores.size, 1), count
+    differ = scores > limit
+    return Differing(scores.size, int(np.count_nonzero(differ)), _largest_group(differ))
+
+
+def _largest_group(differ: npt.NDArray[np.bool_]) -> int:
+    """Return the blocks of the largest group that touch each other, corners included."""
+    from scipy.ndimage import label
+
+    if not differ.any():
+        return 0
+    groups, _ = label(differ, structure=np.ones((3, 3), np.int8))
+    return int(np.bincount(groups.ravel())[1:].max())
 
 
 def _block_sums(squares: Doubles) -> Doubles:
@@ -186,22 +249,26 @@ def _dark_variance(residual: Residual, camera: PairCamera) -> Doubles | float:
 
 
 def _systematic_variance(
-    expected: Doubles, ratio: float, place: Place, camera: PairCamera
+    expected: Doubles,
+    local: float,
+    ratio: float,
+    place_errors: tuple[float, float],
+    camera: PairCamera,
 ) -> Doubles:
-    shift, blur = _place_errors(place)
+    shift, blur = place_errors
     offset = _AREA * (1.0 - ratio) * camera.offset_error_adu
-    total = np.square(_LOCAL_INTENSITY * expected) + offset**2
+    total = np.square(local * expected) + offset**2
     along_y, along_x, laplacian = _derivatives(expected)
     total += shift**2 * (np.square(along_y) + np.square(along_x))
     return np.asarray(total + np.square(blur * laplacian))
 
 
-def _place_errors(place: Place) -> tuple[float, float]:
+def _place_errors(place: Place, left_px: float) -> tuple[float, float]:
     """Return the shift (px) and blur (px^2) that may be left."""
     shift = place.shift.error_px if place.told else _UNKNOWN_SHIFT_PX
     known = place.sharpness.found and place.sharpness.blur_error_px2 < 1.0
     blur = abs(place.sharpness.blur_px2) if known else _UNKNOWN_BLUR_PX2
-    return float(np.hypot(shift, _LEAST_SHIFT_ERROR_PX)), blur + _LEAST_BLUR_PX2
+    return float(np.hypot(shift, _LEAST_SHIFT_ERROR_PX)) + left_px, blur + _LEAST_BLUR_PX2
 
 
 def _derivatives(sums: Doubles) -> tuple[Doubles, Doubles, Doubles]:
@@ -241,17 +308,24 @@ def check_motion(
     *,
     limits: Limits,
     not_judged: str,
+    uneven: float = 0.0,
 ) -> Check:
-    """Check that nothing in the field moved or changed between the shots."""
+    """Check that nothing in the field moved or changed between the shots.
+
+    Of a large field a small object is a small fraction: blocks that touch each other are counted
+    too, and how many of them are too many does not depend on the size of the field.
+    """
     limit = limits.max_motion
     if residual is None or not_judged or min(residual.low.shape) < BLOCK_PX:
         text = not_judged or "not judged: the images share too little ground"
         return Check(name="motion", value=None, limit=limit, passed=True, text=text)
-    value, count = differing_fraction(residual, ratio, place, camera, limits.sigmas)
-    passed = value <= limit or count < _LEAST_BLOCKS
+    found = differing_blocks(residual, ratio, place, camera, sigmas=limits.sigmas, uneven=uneven)
+    value, count = found.fraction, found.count
+    passed = (value <= limit or count < _LEAST_BLOCKS) and found.together < _TOGETHER
     text = (
         f"{count} blocks of {BLOCK_PX}x{BLOCK_PX} px ({100 * value:.3g} % of the field) differ by "
-        "more than noise"
+        f"more than noise, {found.together} of them side by side"
     )
+    text += f", {place.low} against high" if place.low != "low" else ""
     text += "" if passed else "; something moved, came or went between the shots"
     return Check(name="motion", value=value, limit=limit, passed=passed, text=text)

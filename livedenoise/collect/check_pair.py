@@ -13,9 +13,12 @@ Example
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import msgspec
 
 from livedenoise.collect.check_camera import PairCamera
+from livedenoise.collect.check_high import High, HighShots
 from livedenoise.collect.check_light import (
     Ratio,
     Signal,
@@ -27,14 +30,16 @@ from livedenoise.collect.check_light import (
     signal_of,
 )
 from livedenoise.collect.check_motion import (
+    Residual,
     check_motion,
     common_ground,
+    common_ground_again,
     peak_psnr_db,
 )
 from livedenoise.collect.check_place import Place, check_focus, check_shift, measure_place
 from livedenoise.collect.check_range import check_saturated, check_zero
 from livedenoise.collect.program import Limits
-from livedenoise.collect.shots import Pair
+from livedenoise.collect.shots import Pair, Taken
 from livedenoise.collect.verdict import Check, PairVerdict, Reason
 
 ORDER: tuple[Reason, ...] = (
@@ -60,7 +65,9 @@ _SURE_RATIO = 0.05
 """Relative error below which intensities are compared with the ratio measured, not commanded."""
 
 
-def check_pair(pair: Pair, camera: PairCamera, limits: Limits) -> PairVerdict:
+def check_pair(
+    pair: Pair, camera: PairCamera, limits: Limits, highs: HighShots | None = None
+) -> PairVerdict:
     """Judge a pair.
 
     Parameters
@@ -71,6 +78,8 @@ def check_pair(pair: Pair, camera: PairCamera, limits: Limits) -> PairVerdict:
         Offset, noise and hot pixels.
     limits : Limits
         Held with the standard error of what was measured.
+    highs : HighShots, optional
+        Shared by the pairs of one field, that their high images are looked at once.
 
     Raises
     ------
@@ -78,25 +87,77 @@ def check_pair(pair: Pair, camera: PairCamera, limits: Limits) -> PairVerdict:
         If the images of the pair, or the dark images, differ in shape.
     """
     _require_one_shape(pair)
-    low, high = signal_of(pair.low, camera), signal_of(pair.high, camera)
-    after = signal_of(pair.after, camera) if pair.after is not None else None
-    measured = measure_ratio(low, high, camera)
-    light = _light_checks(pair, (low, high, after), measured, camera, limits)
-    place = measure_place(low, high, camera)
-    shift = check_shift(place, limits)
+    high = (highs or HighShots(camera)).of(pair.high)
+    low = _compare(pair.low, high, camera)
+    after = _compare(pair.after, high, camera) if pair.after is not None else None
+    light = _light_checks(pair, (low, high, after), camera, limits)
+    place = low.place
+    shift = check_shift(place, after.place if after else None, limits)
     excuse = _excuse({c.name: c for c in (*light, shift)})
-    residual = None if not shift.passed else common_ground(low, high, place.aligned_by_px)
-    ratio = _ratio_for_pixels(measured)
-    focus = check_focus(place, limits, excuse)
-    motion = check_motion(residual, ratio, place, camera, limits=limits, not_judged=excuse)
-    verdict = _verdict(pair, (*light, shift, focus, motion), measured, place)
+    residual = None
+    if shift.passed:
+        residual = common_ground(low.signal, high.signal, place.aligned_by_px)
+    focus = check_focus(place, after.place if after else None, limits, excuse)
+    motion = check_motion(
+        residual, low.ratio_for_pixels, place, camera, limits=limits, not_judged=excuse
+    )
+    if after is not None and residual is not None and motion.passed:
+        motion = _motion_after(
+            (low, high, after), residual, motion, camera, limits=limits, excuse=excuse
+        )
+    verdict = _verdict(pair, (*light, shift, focus, motion), low.measured, place)
     gain = camera.constants.gain_e_per_adu
     return msgspec.structs.replace(
         verdict,
-        low_electrons=low.mean_adu * gain,
-        high_electrons=high.mean_adu * gain,
-        psnr_db=peak_psnr_db(residual, ratio) if residual is not None else 0.0,
+        low_electrons=low.signal.mean_adu * gain,
+        high_electrons=high.signal.mean_adu * gain,
+        psnr_db=peak_psnr_db(residual, low.ratio_for_pixels) if residual is not None else 0.0,
     )
+
+
+@dataclass(frozen=True, eq=False)
+class _Compared:
+    """A low image, and what it is like beside the high one."""
+
+    signal: Signal
+    measured: Ratio
+    place: Place
+
+    @property
+    def ratio_for_pixels(self) -> float:
+        sure = self.measured.error < _SURE_RATIO and self.measured.ratio > 0
+        return self.measured.ratio if sure else self.measured.expected
+
+
+def _compare(low: Taken, high: High, camera: PairCamera) -> _Compared:
+    signal = signal_of(low, camera)
+    return _Compared(
+        signal, measure_ratio(signal, high.signal, camera), measure_place(signal, high)
+    )
+
+
+def _motion_after(
+    compared: tuple[_Compared, High, _Compared],
+    residual: Residual,
+    motion: Check,
+    camera: PairCamera,
+    *,
+    limits: Limits,
+    excuse: str,
+) -> Check:
+    """Return the check of motion of the second low image where it fails, else ``motion``.
+
+    What was bleached within the limit may be bleached unevenly: that is granted.
+    """
+    low, high, after = compared
+    shifts_px = low.place.aligned_by_px, after.place.aligned_by_px
+    again = common_ground_again(after.signal, high.signal, shifts_px, residual)
+    ratio = after.ratio_for_pixels
+    uneven = min(abs(ratio / low.ratio_for_pixels - 1.0), limits.max_bleaching)
+    second = check_motion(
+        again, ratio, after.place, camera, limits=limits, not_judged=excuse, uneven=uneven
+    )
+    return motion if second.passed else second
 
 
 def _require_one_shape(pair: Pair) -> None:
@@ -107,19 +168,20 @@ def _require_one_shape(pair: Pair) -> None:
 
 def _light_checks(
     pair: Pair,
-    signals: tuple[Signal, Signal, Signal | None],
-    measured: Ratio,
+    compared: tuple[_Compared, High, _Compared | None],
     camera: PairCamera,
     limits: Limits,
 ) -> tuple[Check, ...]:
-    low, high, after = signals
+    low, high = compared[0].signal, compared[1].signal
+    after = compared[2].signal if compared[2] is not None else None
     shots = [one for one in (pair.low, pair.high, pair.after) if one is not None]
+    signals = [one for one in (low, high, after) if one is not None]
     return (
         check_dark(high, camera, limits),
         check_exposure(shots),
-        check_saturated(pair.low, pair.high, camera, limits),
-        check_zero(pair.low, pair.high, limits),
-        check_ratio(low, high, measured, camera, limits),
+        check_saturated(shots, camera, limits),
+        check_zero(shots, limits),
+        check_ratio(signals, compared[0].measured, camera, limits),
         check_bleaching(low, high, after, camera, limits),
     )
 
@@ -130,11 +192,6 @@ def _excuse(checks: dict[Reason, Check]) -> str:
         if not checks[name].passed:
             return f"not judged: the pair fails {name}"
     return ""
-
-
-def _ratio_for_pixels(measured: Ratio) -> float:
-    sure = measured.error < _SURE_RATIO and measured.ratio > 0
-    return measured.ratio if sure else measured.expected
 
 
 def _verdict(

@@ -5,36 +5,36 @@ Knows: two images above offset. Must not know: doses, noise models, files.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from livedenoise.collect.check_camera import FloatImage, PairCamera
+from livedenoise.collect.check_high import NO_SHIFT, High
 from livedenoise.collect.check_light import Signal
 from livedenoise.collect.program import Limits
-from livedenoise.collect.shots import Taken
 from livedenoise.collect.verdict import Check
-from livedenoise.imaging.cross_spectrum import LEAST_SIDE_PX, N_RINGS
-from livedenoise.imaging.registration import Shift, measure_shift, register
+from livedenoise.imaging.registration import Shift, register
 from livedenoise.quality.sharpness import SharpnessChange, compare_sharpness
 
 TOLD_SHIFT_PX = 1.0
 """Standard error from which on a shift is not given."""
 
 _TOLD_FOCUS = 0.3
-_DRIFT_BINNING = 2
 
-NO_SHIFT = Shift((0.0, 0.0), float("inf"), 0.0, found=False, cross=np.zeros(N_RINGS))
 NO_CHANGE = SharpnessChange(0.0, float("inf"), 0.0, float("inf"))
 
 
 @dataclass(frozen=True, eq=False)
 class Place:
-    """Shift and sharpness of high against low, and the drift while high was averaged."""
+    """Shift and sharpness of high against low, and the drift while high was averaged.
+
+    ``low`` says in words which low image.
+    """
 
     shift: Shift
     sharpness: SharpnessChange
     drift: Shift
+    low: str = "low"
 
     @property
     def aligned_by_px(self) -> tuple[float, float]:
@@ -47,30 +47,38 @@ class Place:
         return self.shift.found and self.shift.error_px < TOLD_SHIFT_PX
 
 
-def measure_place(low: Signal, high: Signal, camera: PairCamera) -> Place:
+def measure_place(low: Signal, high: High) -> Place:
     """Measure shift and sharpness; images under 32 pixels a side say nothing."""
-    if min(low.image.shape) < LEAST_SIDE_PX:
-        return Place(NO_SHIFT, NO_CHANGE, NO_SHIFT)
-    spectra, shift = register(low.image, high.image)
-    return Place(shift, compare_sharpness(spectra, shift), _drift(high.taken, camera))
+    which = "second low" if low.taken.shot.part == "after" else "low"
+    if high.spectrum is None:
+        return Place(NO_SHIFT, NO_CHANGE, NO_SHIFT, which)
+    spectra, shift = register(low.image, high.signal.image, second_spectrum=high.spectrum)
+    return Place(shift, compare_sharpness(spectra, shift), high.drift, which)
 
 
-def _drift(high: Taken, camera: PairCamera) -> Shift:
-    ends = _ends(high, camera)
-    if ends is None or min(ends[0].shape) < _DRIFT_BINNING * LEAST_SIDE_PX:
-        return NO_SHIFT
-    return measure_shift(*ends, least_binning=_DRIFT_BINNING)
+def check_shift(place: Place, after: Place | None, limits: Limits) -> Check:
+    """Check how far high lies from each low image, these from each other, and its own drift."""
+    first = _shift_of_high(place, limits)
+    if after is None or not first.passed:
+        return first
+    second = _shift_of_high(after, limits)
+    return (_shift_of_lows(place, after, limits) or first) if second.passed else second
 
 
-def _ends(high: Taken, camera: PairCamera) -> tuple[FloatImage, FloatImage] | None:
-    if high.first is None or high.last is None or high.shot.frames < 2:
+def _shift_of_lows(place: Place, after: Place, limits: Limits) -> Check | None:
+    """Return the failed check of two low images that do not lie on each other, else None."""
+    if not (place.told and after.told):
         return None
-    first, last = (camera.signal_adu(f, high.shot.exposure_us) for f in (high.first, high.last))
-    return first, last
+    (y, x), (later_y, later_x) = place.shift.shift_px, after.shift.shift_px
+    error = float(np.hypot(place.shift.error_px, after.shift.error_px))
+    between = replace(place.shift, shift_px=(y - later_y, x - later_x), error_px=error)
+    if not _beyond(between, limits):
+        return None
+    text = f"{_in_words(between)} between the low images before and after; stage drift?"
+    return _shift_check(between.length_px, between.error_px, limits, text, passed=False)
 
 
-def check_shift(place: Place, limits: Limits) -> Check:
-    """Check how far high lies from low, and how far it drifted while it was averaged."""
+def _shift_of_high(place: Place, limits: Limits) -> Check:
     shift, drift = place.shift, place.drift
     moved = drift.found and _beyond(drift, limits)
     if moved and not (place.told and _beyond(shift, limits)):
@@ -83,7 +91,7 @@ def check_shift(place: Place, limits: Limits) -> Check:
         text = "too little structure or light to measure a shift"
         return _shift_check(None, None, limits, text, passed=True)
     passed = not _beyond(shift, limits)
-    text = f"{_in_words(shift)} of high against low"
+    text = f"{_in_words(shift)} of high against {place.low}"
     text += "" if passed else "; stage drift, stage not settled, or a field taken elsewhere?"
     return _shift_check(shift.length_px, shift.error_px, limits, text, passed=passed)
 
@@ -111,15 +119,24 @@ def _shift_check(
     )
 
 
-def check_focus(place: Place, limits: Limits, not_judged: str) -> Check:
-    """Check that one image is not blurred against the other."""
+def check_focus(place: Place, after: Place | None, limits: Limits, not_judged: str) -> Check:
+    """Check that neither high nor a low image is blurred against the other."""
+    first = _focus_of(place, limits, not_judged)
+    if after is None or not first.passed:
+        return first
+    second = _focus_of(after, limits, not_judged)
+    return first if second.passed else second
+
+
+def _focus_of(place: Place, limits: Limits, not_judged: str) -> Check:
     change = place.sharpness
     if not_judged or not change.found or change.error > _TOLD_FOCUS:
         text = not_judged or "too little structure or light to compare sharpness"
         return _focus_check(None, None, limits, text, passed=True)
     passed = abs(change.change) <= limits.max_focus_change + limits.sigmas * change.error
-    which = "low" if change.change < 0 else "high"
+    which, other = (place.low, "high") if change.change < 0 else ("high", place.low)
     text = f"{which} is {100 * abs(change.change):.1f} +- {100 * change.error:.1f} % less sharp"
+    text += f" than {other}" if place.low != "low" else ""
     text += "" if passed else "; focus drift, vibration, or the sample moved during the exposure?"
     return _focus_check(change.change, change.error, limits, text, passed=passed)
 

@@ -5,6 +5,8 @@ Knows: counts and hot pixels. Must not know: noise, places, files.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from livedenoise.collect.check_camera import PairCamera
@@ -13,9 +15,9 @@ from livedenoise.collect.shots import Taken
 from livedenoise.collect.verdict import Check
 
 
-def check_saturated(low: Taken, high: Taken, camera: PairCamera, limits: Limits) -> Check:
+def check_saturated(shots: Sequence[Taken], camera: PairCamera, limits: Limits) -> Check:
     """Check the pixels at the highest count in any frame, hot ones not counted."""
-    parts = {one.shot.role: _saturated(one, camera) for one in (low, high)}
+    parts = {_name(one): _saturated(one, camera) for one in shots}
     role = max(parts, key=lambda r: parts[r])
     value, limit = parts[role], limits.max_saturated_fraction
     text = f"{100 * value:.3g} % of the {role} shot at {camera.saturation_adu} counts"
@@ -24,9 +26,9 @@ def check_saturated(low: Taken, high: Taken, camera: PairCamera, limits: Limits)
     return Check(name="saturated", value=value, limit=limit, passed=value <= limit, text=text)
 
 
-def check_zero(low: Taken, high: Taken, limits: Limits) -> Check:
+def check_zero(shots: Sequence[Taken], limits: Limits) -> Check:
     """Check the pixels at count 0: noise cut off there biases the mean of a dim image."""
-    parts = {one.shot.role: _zero(one) for one in (low, high)}
+    parts = {_name(one): _zero(one) for one in shots}
     role = max(parts, key=lambda r: parts[r])
     value, limit = parts[role], limits.max_zero_fraction
     text = f"{100 * value:.3g} % of the {role} shot at 0 counts"
@@ -36,6 +38,11 @@ def check_zero(low: Taken, high: Taken, limits: Limits) -> Check:
             "camera's offset (black level)"
         )
     return Check(name="zero_clipped", value=value, limit=limit, passed=value <= limit, text=text)
+
+
+def _name(taken: Taken) -> str:
+    """Return which shot of a pair it is, in words: ``low``, ``high``, ``second low``."""
+    return "second low" if taken.shot.part == "after" else taken.shot.role
 
 
 def _saturated(taken: Taken, camera: PairCamera) -> float:

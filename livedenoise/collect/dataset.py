@@ -16,7 +16,8 @@ Example
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
@@ -58,7 +59,7 @@ from livedenoise.collect.manifest import (
     encode_record,
     read_header,
 )
-from livedenoise.collect.records import DatasetHeader, FieldRecord, Split
+from livedenoise.collect.records import MANIFEST_NAME, DatasetHeader, FieldRecord, Split
 from livedenoise.core.clock import wall_time_text
 from livedenoise.core.errors import RecordError
 from livedenoise.record.raw_file import (
@@ -102,15 +103,15 @@ class DatasetWriter:
         folder: Path,
         header: DatasetHeader,
         *,
-        lock: DatasetLock,
         manifest: ManifestAppender,
         found: Found,
         open_file: OpenFile,
+        at_end: ExitStack,
     ) -> None:
         self.folder = folder
         self.header = header
         self.found = found
-        self._lock = lock
+        self._at_end = at_end
         self._manifest = manifest
         self._open_file = open_file
         self._settled = bytearray(header.n_fields)
@@ -125,6 +126,7 @@ class DatasetWriter:
         plan_text: str,
         darks: Sequence[Dark] = (),
         *,
+        lock: DatasetLock | None = None,
         open_file: OpenFile = open_new,
         open_manifest: OpenFile = open_existing,
     ) -> Self:
@@ -141,6 +143,8 @@ class DatasetWriter:
             The plan file as it was written.
         darks : sequence of Dark
             Dark frames.
+        lock : DatasetLock, optional
+            Of the folder, held by the caller, who lets it go; else it is taken here.
         open_file, open_manifest : callable
             Open a new file; open the manifest. Tests put fault files here.
 
@@ -149,24 +153,23 @@ class DatasetWriter:
         ConfigError
             If the folder holds something, or another process writes there.
         RecordError
-            If it cannot be written.
+            If it cannot be written; there is no data set then.
         """
         require_new(folder)
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise RecordError(f"{folder}: cannot be made: {error}") from error
-        lock = DatasetLock(folder)
-        try:
+        with ExitStack() as undo:
+            if lock is None:
+                undo.callback(DatasetLock(folder).release)
             require_new(folder)
-            header = _lay_out(folder, header, plan_text, darks, open_file)
-            create_manifest(folder, header, open_file)
-            _sync(folder)
-            manifest = ManifestAppender(folder, open_file=open_manifest)
-        except BaseException:
-            lock.release()
-            raise
-        return cls(folder, header, lock=lock, manifest=manifest, found=Found(), open_file=open_file)
+            with _beginning(folder):
+                header = _lay_out(folder, header, plan_text, darks, open_file)
+                create_manifest(folder, header, open_file)
+                _sync(folder)
+                manifest = ManifestAppender(folder, open_file=open_manifest)
+            undo.callback(manifest.close)
+            found, at_end = Found(), undo.pop_all()
+        return cls(
+            folder, header, manifest=manifest, found=found, open_file=open_file, at_end=at_end
+        )
 
     @classmethod
     def resume(
@@ -174,6 +177,7 @@ class DatasetWriter:
         folder: Path,
         header: DatasetHeader,
         *,
+        lock: DatasetLock | None = None,
         open_file: OpenFile = open_new,
         open_manifest: OpenFile = open_existing,
     ) -> Self:
@@ -183,6 +187,8 @@ class DatasetWriter:
         ----------
         header : DatasetHeader
             What the fields to come would have: it must be what the data set has.
+        lock : DatasetLock, optional
+            Of the folder, held by the caller, who lets it go; else it is taken here.
 
         Raises
         ------
@@ -193,15 +199,17 @@ class DatasetWriter:
             If it cannot be written.
         """
         require_same(folder, read_header(folder), header)
-        lock = DatasetLock(folder)
-        try:
+        with ExitStack() as undo:
+            if lock is None:
+                undo.callback(DatasetLock(folder).release)
             stored = read_header(folder)
             found = take_stock(folder, stored)
             manifest = ManifestAppender(folder, end=found.end, open_file=open_manifest)
-        except BaseException:
-            lock.release()
-            raise
-        return cls(folder, stored, lock=lock, manifest=manifest, found=found, open_file=open_file)
+            undo.callback(manifest.close)
+            at_end = undo.pop_all()
+        return cls(
+            folder, stored, manifest=manifest, found=found, open_file=open_file, at_end=at_end
+        )
 
     def __enter__(self) -> Self:
         """Return itself."""
@@ -277,9 +285,8 @@ class DatasetWriter:
         return record
 
     def close(self) -> None:
-        """Close the manifest and let the lock go. Idempotent."""
-        self._manifest.close()
-        self._lock.release()
+        """Close the manifest; let the lock go where it was taken here. Idempotent."""
+        self._at_end.close()
 
     def _require_open(self, field: int) -> None:
         if not 0 <= field < len(self._settled):
@@ -313,6 +320,17 @@ class DatasetWriter:
 
     def _name(self, written: Written) -> str:
         return written.path.relative_to(self.folder).as_posix()
+
+
+@contextmanager
+def _beginning(folder: Path) -> Iterator[None]:
+    """Say of an error that there is no data set yet: nothing to go on with."""
+    try:
+        yield
+    except RecordError as error:
+        if not (folder / MANIFEST_NAME).exists():
+            error.hint = "mend that (make room?), then start again: there is no data set yet"
+        raise
 
 
 def _lay_out(

@@ -3,13 +3,15 @@
 Knows: how each platform locks a file. Must not know: what a data set holds.
 
 The lock is not the existence of the file but a lock on it, so a killed process leaves none behind.
-The file stays; it names the process that held the lock last.
+The file stays; it names the process that held the lock last. Only a folder that was made for the
+lock, and into which nothing was put, goes again with it.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from livedenoise.core.errors import ConfigError, RecordError
@@ -21,18 +23,19 @@ _LOCKED_BYTE = 1 << 20
 
 
 class DatasetLock:
-    """Holds the lock of a folder until ``release``.
+    """Holds the lock of a folder until ``release``; makes the folder and its parents.
 
     Raises
     ------
     ConfigError
         If another process (or another writer of this one) holds it.
     RecordError
-        If the lock file cannot be made.
+        If the folder or the lock file cannot be made.
     """
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / LOCK_NAME
+        self._made = _make(folder)
         flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0)
         try:
             self._descriptor = os.open(self.path, flags, 0o644)
@@ -40,6 +43,7 @@ class DatasetLock:
             raise RecordError(f"{self.path}: cannot be made: {error}") from error
         try:
             _lock(self._descriptor)
+            _require_there(self._descriptor, self.path)
         except OSError as error:
             holder = _holder(self._descriptor)
             os.close(self._descriptor)
@@ -51,10 +55,24 @@ class DatasetLock:
         self._say_who()
 
     def release(self) -> None:
-        """Let go. Idempotent."""
-        if self._held:
-            self._held = False
-            os.close(self._descriptor)
+        """Let go; remove a folder that was made here and is empty. Idempotent."""
+        if not self._held:
+            return
+        self._held = False
+        unused = bool(self._made) and list(self.path.parent.iterdir()) == [self.path]
+        if unused and sys.platform != "win32":
+            # Removed while it is held, so that nobody gets a lock on a file that is no more.
+            self.path.unlink(missing_ok=True)
+        os.close(self._descriptor)
+        if unused:
+            self._remove_made()
+
+    def _remove_made(self) -> None:
+        """Remove what was made for nothing, as far as nobody uses it by now."""
+        with suppress(OSError):
+            self.path.unlink(missing_ok=True)
+            for folder in self._made:
+                folder.rmdir()
 
     def _say_who(self) -> None:
         try:
@@ -63,6 +81,28 @@ class DatasetLock:
         except OSError as error:
             self.release()
             raise RecordError(f"{self.path}: cannot be written: {error}") from error
+
+
+def _make(folder: Path) -> list[Path]:
+    """Make a folder and its parents; return those that were not there, the innermost first."""
+    missing = []
+    one = folder.absolute()
+    while not one.exists() and one != one.parent:
+        missing.append(one)
+        one = one.parent
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RecordError(
+            f"{folder}: cannot be made: {error}", "choose another folder with --out"
+        ) from error
+    return missing
+
+
+def _require_there(descriptor: int, path: Path) -> None:
+    """Refuse a lock on a file that its last holder removed in the same moment."""
+    if not os.path.samestat(os.fstat(descriptor), path.stat()):
+        raise FileNotFoundError("the lock file was just removed: start again")
 
 
 def _holder(descriptor: int) -> str:

@@ -6,6 +6,7 @@ know: how fields are taken or written.
 
 from __future__ import annotations
 
+from hashlib import sha256
 from pathlib import Path
 
 import msgspec
@@ -21,6 +22,7 @@ from livedenoise.collect.dataset_layout import (
 )
 from livedenoise.collect.dataset_lock import LOCK_NAME
 from livedenoise.collect.manifest import scan
+from livedenoise.collect.program import Program
 from livedenoise.collect.records import MANIFEST_NAME, DatasetHeader, FieldRecord
 from livedenoise.core.errors import ConfigError, RecordError
 
@@ -34,9 +36,13 @@ COMPARED = (
     "binning",
     "dtype",
     "bit_depth",
+    "pixel_size_um",
     "calibration",
+    "program_hash",
 )
 """What two halves of a data set must share, header keys in the order they are named."""
+
+_HASH_DIGITS = 16
 
 _IMAGE_FOLDERS = (FIELDS_FOLDER, REJECTED_FOLDER)
 _MADE_FIRST = {LOCK_NAME, README_NAME, PLAN_NAME, DARK_FOLDER, REPORT_FOLDER, *_IMAGE_FOLDERS}
@@ -108,15 +114,34 @@ def require_new(folder: Path) -> None:
         )
 
 
+def program_hash(program: Program) -> str:
+    """Return 16 hexadecimal digits of SHA-256 over what a plan comes to at one microscope.
+
+    Places, exposures, dark frames, splits and limits: with another pixel size or another region,
+    one and the same plan lays its fields elsewhere.
+    """
+    meaning = (
+        program.fields,
+        program.sequences,
+        program.darks,
+        program.splits,
+        program.limits.model_dump(mode="json"),
+    )
+    return sha256(msgspec.json.encode(meaning, order="sorted")).hexdigest()[:_HASH_DIGITS]
+
+
 def require_same(folder: Path, stored: DatasetHeader, header: DatasetHeader) -> None:
-    """Refuse to go on with another plan, camera, region or calibration.
+    """Refuse to go on with another plan, program, camera, region, pixel size or calibration.
+
+    A data set without a ``program_hash`` is of an earlier version: that key is not compared then.
 
     Raises
     ------
     ConfigError
         Naming every key that differs, with both values.
     """
-    differing = [key for key in COMPARED if getattr(stored, key) != getattr(header, key)]
+    keys = [key for key in COMPARED if key != "program_hash" or stored.program_hash]
+    differing = [key for key in keys if getattr(stored, key) != getattr(header, key)]
     if differing:
         lines = (
             f"{key} is {getattr(stored, key)!r} in the data set, {getattr(header, key)!r} now"

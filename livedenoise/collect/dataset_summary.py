@@ -44,7 +44,9 @@ class DatasetSummary(msgspec.Struct, kw_only=True):
     levels : dict
         Low exposure, and means over the accepted pairs, by level.
     dose_us, dose_per_field_us : float
-        Exposure x light x frames over all attempts; and over the settled fields.
+        Exposure x light x frames over all attempts, the frames a gain was estimated from
+        included; and over the settled fields. Autofocus, and attempts that an error or a kill broke
+        off, are not counted.
     bytes_stored : int
         Of all images.
     overhead_s, elapsed_s : float
@@ -114,7 +116,7 @@ def summarise_dataset(folder: Path) -> tuple[DatasetHeader, DatasetSummary]:
         If there is none, or its manifest is damaged.
     """
     header = read_header(folder)
-    summary = DatasetSummary(fields_planned=header.n_fields)
+    summary = DatasetSummary(fields_planned=header.n_fields, dose_us=header.scout_dose_us)
     still_open: set[int] = set()
     for line in scan(folder):
         if line.record is None:

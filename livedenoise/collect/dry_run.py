@@ -9,15 +9,18 @@ folder need not exist, and nothing is written.
 
 from __future__ import annotations
 
+import os
 import shutil
 from contextlib import closing
 from pathlib import Path
 
 import msgspec
 
+from livedenoise.collect.dataset_resume import require_new
 from livedenoise.collect.forecast import Forecast, make_forecast
 from livedenoise.collect.manifest import read_header, read_records
 from livedenoise.collect.plan import Plan, load_plan, make_program
+from livedenoise.collect.plan_devices import check_devices
 from livedenoise.collect.program import Program
 from livedenoise.collect.records import MANIFEST_NAME, DatasetHeader
 from livedenoise.core.config import CameraConfig, load_config
@@ -78,9 +81,13 @@ def forecast_at(scope: Microscope, plan: Plan, out: Path, *, resume: bool = Fals
     """
     begun = _begun(plan, out) if resume else None
     with closing(scope):
+        if begun is None:
+            require_new(out)
+        _require_writable(out)
         info = scope.open()
         start = scope.position() if begun is None else begun.start
-    program = make_program(plan, info, start)
+        program = make_program(plan, info, start)
+        check_devices(scope, program, plan)
     if begun is not None:
         program = _left(program, out)
     return make_forecast(program, info, _free_bytes(out))
@@ -102,10 +109,23 @@ def _begun(plan: Plan, out: Path) -> DatasetHeader | None:
 
 def _free_bytes(out: Path) -> int:
     """Return what is free where the folder is, or would be made."""
-    folder = out.resolve()
-    while not folder.is_dir() and folder != folder.parent:
-        folder = folder.parent
-    return shutil.disk_usage(folder).free
+    return shutil.disk_usage(_nearest(out)).free
+
+
+def _nearest(out: Path) -> Path:
+    """Return the folder itself, or the nearest one above that exists (a file stands for itself)."""
+    path = out.resolve()
+    while not path.exists() and path != path.parent:
+        path = path.parent
+    return path
+
+
+def _require_writable(out: Path) -> None:
+    path = _nearest(out)
+    if not path.is_dir():
+        raise ConfigError(f"{out}: {path} is no folder", "choose another folder with --out")
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise ConfigError(f"{out}: {path} cannot be written to", "choose another folder with --out")
 
 
 def _left(program: Program, out: Path) -> Program:

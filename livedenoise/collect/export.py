@@ -20,9 +20,10 @@ import numpy as np
 
 from livedenoise.collect.dataset_reader import Dataset, DatasetPair, open_dataset
 from livedenoise.collect.dataset_summary import summarise_dataset
+from livedenoise.collect.export_dark import Darks
 from livedenoise.collect.export_table import PairsTable
 from livedenoise.collect.field_file import SOFTWARE
-from livedenoise.collect.records import DatasetHeader, Split
+from livedenoise.collect.records import Split
 from livedenoise.collect.shots import Image
 from livedenoise.core.errors import ConfigError, RecordError
 from livedenoise.core.progress import OnProgress, Progress, ignore_progress
@@ -51,7 +52,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     dtype : str
         ``same`` as stored (a moved single frame is rounded to counts again), or ``float32``.
     scale : str
-        ``match`` brings high to the intensity of low by the ratio measured (float32 only).
+        ``match`` brings high to the intensity of low by the ratio measured, each above the dark
+        image of its exposure (float32 only).
     """
 
     split: SplitChoice = "all"
@@ -124,8 +126,11 @@ def export_pairs(
     return msgspec.structs.replace(done, folder=str(out))
 
 
-def lay(pair: DatasetPair, header: DatasetHeader, options: Options) -> Laid:
+def lay(pair: DatasetPair, darks: Darks, options: Options) -> Laid:
     """Return a pair as it is exported.
+
+    To match, light alone is scaled: what each exposure has without light is taken off high, and
+    that of low is put under it.
 
     Raises
     ------
@@ -134,21 +139,27 @@ def lay(pair: DatasetPair, header: DatasetHeader, options: Options) -> Laid:
     """
     from livedenoise.imaging.registration import align_high
 
-    high: Image = pair.high
+    scale = _scale(pair) if options.scale == "match" else 1.0
+    high: Image = pair.high if scale == 1.0 else _light_of_high(pair, darks)
     rows, columns = pair.low.shape
     region = (slice(0, rows), slice(0, columns))
     moved = options.aligned and _has_shift(pair)
     if moved:
-        high, region = align_high(pair.high, pair.shift_px)
+        high, region = align_high(high, pair.shift_px)
         _require_enough(pair, region)
     low, high = pair.low[region], high[region]
-    scale = _scale(pair) if options.scale == "match" else 1.0
     if scale != 1.0:
-        offset = np.float32(header.offset_adu)
-        high = offset + (high.astype(np.float32) - offset) * np.float32(scale)
+        dark = darks.at(pair.low_shot.shot.exposure_us)
+        high = high * np.float32(scale) + (dark[region] if dark.ndim else dark)
     if options.dtype == "float32":
         return Laid(low.astype(np.float32), high.astype(np.float32), region, moved, scale)
     return Laid(low, _as_counts(high, pair.high.dtype), region, moved, scale)
+
+
+def _light_of_high(pair: DatasetPair, darks: Darks) -> Image:
+    """Return high above its own dark image, before it is moved: that stays with the camera."""
+    dark = darks.at(pair.high_shot.shot.exposure_us)
+    return np.asarray(pair.high.astype(np.float32) - dark, np.float32)
 
 
 def _has_shift(pair: DatasetPair) -> bool:
@@ -214,9 +225,10 @@ def _write_all(
 ) -> Exported:
     pairs: dict[str, int] = {}
     moved = n_bytes = 0
+    darks = Darks.read(data.folder, data.header)
     with PairsTable(folder / TABLE_NAME, data.header) as table:
         for done, pair in enumerate(_chosen(data, options), start=1):
-            laid = lay(pair, data.header, options)
+            laid = lay(pair, darks, options)
             name = f"{pair.name}.tif"
             n_bytes += _write_image(folder / pair.split / LOW_FOLDER / name, laid.low)
             n_bytes += _write_image(folder / pair.split / HIGH_FOLDER / name, laid.high)

@@ -124,7 +124,7 @@ def make_forecast(
     times = times or DeviceTimes()
     readout_s, assumptions = find_readout(info, times)
     fields = tuple(_fields(program))
-    spent = estimate_time(program, times, readout_s)
+    spent = estimate_time(program, times, readout_s, has_shutter="shutter" in info.capabilities)
     low, high = sum(one.low_dose_ms for one in fields), sum(one.high_dose_ms for one in fields)
     disk = disk_bytes(program, info)
     return Forecast(

@@ -23,7 +23,7 @@ def forecast_lines(forecast: Forecast) -> list[tuple[str, str]]:
     parts = ", ".join(f"{name} {seconds_text(s)}" for name, s in spent.items() if s > 0)
     doses = [one.dose_ms for one in forecast.fields]
     roles = f"low {forecast.low_dose_ms:.4g} ms, high {forecast.high_dose_ms:.4g} ms"
-    least, most = f"{min(doses):.4g}", f"{max(doses):.4g}"
+    least, most = f"{min(doses, default=0.0):.4g}", f"{max(doses, default=0.0):.4g}"
     each = most if least == most else f"{least} to {most}"
     split = ", ".join(
         f"{sum(one.split == part for one in forecast.fields)} {part}"

@@ -73,8 +73,13 @@ def find_readout(info: MicroscopeInfo, times: DeviceTimes) -> tuple[float, tuple
     )
 
 
-def estimate_time(program: Program, times: DeviceTimes, readout_s: float) -> TimeForecast:
-    """Return how long a program takes, one attempt at each field."""
+def estimate_time(
+    program: Program, times: DeviceTimes, readout_s: float, *, has_shutter: bool = True
+) -> TimeForecast:
+    """Return how long a program takes, one attempt at each field.
+
+    Without a shutter the light goes off by its property, and is waited for each time.
+    """
     shots = list(every_shot(program))
     frames = sum(shot.frames + shot.discard for shot in shots)
     dark_us = sum(dark.exposure_us * dark.frames for dark in program.darks)
@@ -84,7 +89,9 @@ def estimate_time(program: Program, times: DeviceTimes, readout_s: float) -> Tim
     focused = sum(site.autofocus for site in sites)
     settling_ms = program.settle_ms * (moves + focused)
     if program.light is not None:
-        settling_ms += program.light.settle_ms * _light_changes(program)
+        by_property = bool(program.light.off_value) and not has_shutter
+        changes = _switchings(program) if by_property else _light_changes(program)
+        settling_ms += program.light.settle_ms * changes
     return TimeForecast(
         exposures_s=sum(shot.exposure_us * (shot.frames + shot.discard) for shot in shots) * _US,
         readout_s=frames * readout_s,
@@ -115,6 +122,14 @@ def _moving_s(sites: list[Site], start: Position, times: DeviceTimes) -> float:
 def _light_changes(program: Program) -> int:
     values = [shot.light_value for shot in every_shot(program)]
     return sum(one != other for one, other in zip(["", *values], values, strict=False))
+
+
+def _switchings(program: Program) -> int:
+    """Return how often the light goes on or off: with each shot, or with each site."""
+    sites = [site for field in program.fields for site in field]
+    between = program.close_shutter_between
+    lit = sum(len(program.sequences[site.channel]) if between else 1 for site in sites)
+    return 2 * (lit + sum(site.autofocus for site in sites))
 
 
 def _channel_changes(sites: list[Site]) -> int:

@@ -36,20 +36,26 @@ class LightPath:
         self._scope = scope
         self._has_shutter = "shutter" in info.capabilities
         self._light = light
+        self._off_value = light.off_value if light is not None and not self._has_shutter else ""
         self._stopwatch = stopwatch
+        self._asked = ""
         self._level = ""
         self._is_open: bool | None = None
 
     def ready(self, shot: Shot) -> None:
-        """Set the level of a shot while no light falls on the sample, or as little as can be."""
-        light = self._light
-        if light is None or not shot.light_value or shot.light_value == self._level:
+        """Set the level of a shot in the dark.
+
+        Without a shutter the level itself is the light: it is set by ``on``, or at once where the
+        light is on.
+        """
+        if self._light is None or not shot.light_value:
             return
-        self._set(light, shot.light_value)
-        self._stopwatch.wait_ms(light.settle_ms)
+        self._asked = shot.light_value
+        if not self._off_value or self._is_open is True:
+            self._set(self._light, self._asked)
 
     def on(self) -> None:
-        """Let light through."""
+        """Let light through, at the level asked for last."""
         if self._is_open is True:
             return
         # Unknown until the device has answered: a failed order may have opened it.
@@ -57,6 +63,8 @@ class LightPath:
         if self._has_shutter:
             with self._stopwatch.device():
                 self._scope.set_shutter(is_open=True)
+        elif self._light is not None and self._off_value and self._asked:
+            self._set(self._light, self._asked)
         self._is_open = True
 
     def off(self) -> None:
@@ -67,8 +75,8 @@ class LightPath:
         if self._has_shutter:
             with self._stopwatch.device():
                 self._scope.set_shutter(is_open=False)
-        elif self._light is not None and self._light.off_value:
-            self._set(self._light, self._light.off_value)
+        elif self._light is not None and self._off_value:
+            self._set(self._light, self._off_value)
         self._is_open = False
 
     def forget(self) -> None:
@@ -79,10 +87,14 @@ class LightPath:
     @property
     def can_be_dark(self) -> bool:
         """Return whether ``off`` makes the sample dark."""
-        return self._has_shutter or bool(self._light and self._light.off_value)
+        return self._has_shutter or bool(self._off_value)
 
     def _set(self, light: LightControl, value: str) -> None:
+        """Set the property, where it is another one, and wait until the light has followed."""
+        if value == self._level:
+            return
         self._level = ""
         with self._stopwatch.device():
             self._scope.set_properties([Setting(light.device, light.property, value)])
         self._level = value
+        self._stopwatch.wait_ms(light.settle_ms)

@@ -9,17 +9,18 @@ file is complete or not there: written under another name, fsynced, renamed.
 
 from __future__ import annotations
 
-import io
+import os
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 import msgspec
 import numpy as np
 
 from livedenoise.collect.shots import Shot, Taken
 from livedenoise.core.errors import RecordError
-from livedenoise.record.raw_file import OpenFile, open_new, replace_file
+from livedenoise.record.raw_file import OpenFile, RawFile, open_new, sync_folder, write_all
 
 FOLDER = "pending"
 _FACTS = "facts"
@@ -78,7 +79,7 @@ class PendingFields:
         self._open_file = open_file
 
     def keep(self, taken: FieldTaken) -> None:
-        """Write a field; on return it survives a power loss.
+        """Write a field; on return it survives a power loss. No copy of its pixels is made.
 
         Raises
         ------
@@ -96,12 +97,10 @@ class PendingFields:
             overhead_s=taken.overhead_s,
         )
         arrays[_FACTS] = np.frombuffer(msgspec.json.encode(facts), np.uint8)
-        content = io.BytesIO()
-        np.savez(content, allow_pickle=False, **arrays)
-        path = self._path(taken.field, taken.attempt)
+        path = self.path_of(taken.field, taken.attempt)
         try:
             self._folder.mkdir(exist_ok=True)
-            replace_file(path, content.getvalue(), self._open_file)
+            _write(path, arrays, self._open_file)
         except OSError as error:
             raise RecordError(
                 f"{path}: cannot be written: {error}", "make room, then go on with --resume"
@@ -109,7 +108,7 @@ class PendingFields:
 
     def drop(self, field: int, attempt: int) -> None:
         """Remove a field that is in the manifest by now."""
-        self._path(field, attempt).unlink(missing_ok=True)
+        self.path_of(field, attempt).unlink(missing_ok=True)
 
     def left(self, is_recorded: Callable[[int, int], bool]) -> Iterator[FieldTaken]:
         """Yield the fields a kill left unjudged, one in memory at a time; remove what is recorded.
@@ -141,8 +140,46 @@ class PendingFields:
         if self._folder.is_dir() and not any(self._folder.iterdir()):
             self._folder.rmdir()
 
-    def _path(self, field: int, attempt: int) -> Path:
+    def path_of(self, field: int, attempt: int) -> Path:
+        """Return where an attempt at a field waits."""
         return self._folder / f"field_{field:04d}_attempt{attempt}.npz"
+
+
+class _Stream:
+    """A file as ``zipfile`` needs it to write from beginning to end: every byte, or an error."""
+
+    def __init__(self, file: RawFile) -> None:
+        self._file = file
+
+    def write(self, data: Any) -> int:  # noqa: ANN401 - any buffer
+        view = memoryview(data).cast("B")
+        write_all(self._file, view)
+        return view.nbytes
+
+    def flush(self) -> None:
+        """Nothing is held back."""
+
+
+def _write(path: Path, arrays: dict[str, Any], open_file: OpenFile) -> None:
+    """Write the arrays one after the other under a temporary name; rename when on disk."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.unlink(missing_ok=True)
+    file = open_file(temporary)
+    try:
+        try:
+            # As ``np.savez`` does, which does not take a file it cannot seek in.
+            with zipfile.ZipFile(cast("IO[bytes]", _Stream(file)), "w") as archive:
+                for name, array in arrays.items():
+                    with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                        np.lib.format.write_array(member, np.asarray(array), allow_pickle=False)
+            os.fsync(file.fileno())
+        finally:
+            file.close()
+        temporary.replace(path)
+        sync_folder(path.parent)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def _pack(taken: Taken, arrays: dict[str, Any]) -> _ShotFacts:

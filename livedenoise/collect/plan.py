@@ -16,12 +16,17 @@ from difflib import get_close_matches
 from pathlib import Path
 
 import msgspec
-import numpy as np
 import useq
 from pydantic import ValidationError
 
 from livedenoise.collect.plan_meaning import plan_hash
 from livedenoise.collect.plan_model import PlanConfig
+from livedenoise.collect.plan_overlap import (
+    Point,
+    count_overlapping,
+    find_centres,
+    first_alike,
+)
 from livedenoise.collect.plan_sequence import SequenceError, make_sequence
 from livedenoise.collect.plan_shots import Problem, light_control, make_shots
 from livedenoise.collect.plan_sites import Places, find_places
@@ -36,8 +41,6 @@ from livedenoise.core.errors import ConfigError
 from livedenoise.core.microscope import MicroscopeInfo, Position
 
 _FOLDER = Path(__file__).resolve().parent / "plans"
-_TOUCHING = 0.999
-"""Fields nearer than this part of a field's size overlap; a grid's neighbours are 1.0 apart."""
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -190,7 +193,9 @@ def make_program(plan: Plan, info: MicroscopeInfo, start: Position) -> Program:
     lines = [*places.problems, *dict.fromkeys(problem_line(name, *one) for one in problems)]
     if lines:
         raise ConfigError("\n".join(lines), "mend the keys named above; see docs/collect.md")
-    splits = split_fields(len(places.fields), config.split)
+    centres = find_centres(places.fields, start)
+    alike = first_alike(centres, field_of_view_um(info))
+    splits = split_fields(len(places.fields), config.split, alike)
     return Program(
         name=plan.name,
         plan_hash=plan.plan_hash,
@@ -207,7 +212,7 @@ def make_program(plan: Plan, info: MicroscopeInfo, start: Position) -> Program:
         stop_after=config.retry.stop_after,
         keep_frames=config.keep_frames,
         limits=config.checks,
-        notes=tuple(_notes(config, info, places, splits)),
+        notes=tuple(_notes(config, info, centres, splits)),
     )
 
 
@@ -239,33 +244,22 @@ def _device_problems(plan: Plan, info: MicroscopeInfo) -> Iterator[Problem]:
 
 
 def _notes(
-    config: PlanConfig, info: MicroscopeInfo, places: Places, splits: tuple[Split, ...]
+    config: PlanConfig,
+    info: MicroscopeInfo,
+    centres: list[Point],
+    splits: tuple[Split, ...],
 ) -> Iterator[str]:
     if config.close_shutter_between and not _can_darken(config, info):
         yield "no shutter: the light stays on between exposures"
-    overlapping = _overlapping(places, splits, field_of_view_um(info))
+    view = field_of_view_um(info)
+    if view is None and len(set(splits)) > 1:
+        yield (
+            "the size of a field is unknown: nobody looked whether fields of different parts of "
+            "the split overlap (set pixel_size_um under [camera.microscope])"
+        )
+    overlapping = count_overlapping(centres, splits, view)
     if overlapping:
         yield (
             f"{overlapping} fields overlap a field of another part of the split: "
             "the same specimen is in both"
         )
-
-
-def _overlapping(
-    places: Places, splits: tuple[Split, ...], view: tuple[float, float] | None
-) -> int:
-    """Return how many fields show specimen that another part of the split shows too."""
-    known = [
-        (number, field[0].x_um, field[0].y_um)
-        for number, field in enumerate(places.fields)
-        if field[0].x_um is not None and field[0].y_um is not None
-    ]
-    if view is None or not known:
-        return 0
-    centres = np.array([(x, y) for _, x, y in known], dtype=np.float64)
-    parts = np.array([splits[number] for number, _, _ in known])
-    near = np.array(view) * _TOUCHING
-    return sum(
-        bool(np.any((np.abs(centres - centre) < near).all(axis=1) & (parts != part)))
-        for centre, part in zip(centres, parts, strict=True)
-    )

@@ -10,7 +10,7 @@ from math import isclose
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from livedenoise.collect.program import Limits
 from livedenoise.core.config_base import Fraction, NotNegative, Positive, Strict
@@ -19,6 +19,36 @@ Order = Literal["low-first", "alternating", "bracket"]
 ExposureUs = Annotated[int, Field(ge=1)]
 Level = Annotated[float, Field(gt=0, le=1)]
 _SUM_TOLERANCE = 1e-6
+_WHOLE_US = "a whole number of microseconds, at least 1"
+
+
+def _one_exposure(value: object) -> object:
+    if not _is_exposure(value):
+        raise ValueError(f"{_WHOLE_US} (5 ms are 5_000)")
+    return value
+
+
+def _is_exposure(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def _some_exposures(value: object) -> object:
+    """Check here what pydantic would name once for each kind of value that is allowed."""
+    for one in value if isinstance(value, list) else [value]:
+        if value is not None and not _is_exposure(one):
+            raise ValueError(f"{_WHOLE_US}, or a list of them (5 ms are 5_000)")
+    return value
+
+
+def _some_levels(value: object) -> object:
+    for one in value if isinstance(value, list) else [value]:
+        if value is not None and not _is_level(one):
+            raise ValueError("a fraction of light.full_value, above 0 and up to 1, or a list")
+    return value
+
+
+def _is_level(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= 1
 
 
 class HighConfig(Strict):
@@ -27,6 +57,8 @@ class HighConfig(Strict):
     exposure_us: ExposureUs = Field(description="exposure of each frame")
     frames: int = Field(default=1, ge=1, le=4096, description="frames that are averaged")
     light: Level = Field(default=1.0, description="fraction of light.full_value")
+
+    _whole_us = field_validator("exposure_us", mode="before")(_one_exposure)
 
 
 class LadderConfig(Strict):
@@ -38,6 +70,8 @@ class LadderConfig(Strict):
     to: Literal["min"] | None = Field(
         default=None, description='"min": down to the shortest exposure of the camera'
     )
+
+    _whole_us = field_validator("from_us", mode="before")(_one_exposure)
 
     @model_validator(mode="after")
     def _one_end(self) -> Self:
@@ -56,6 +90,9 @@ class LowConfig(Strict):
     light: Level | list[Level] | None = Field(
         default=None, description="one or several fractions of light.full_value; default: of high"
     )
+
+    _whole_us = field_validator("exposure_us", mode="before")(_some_exposures)
+    _fractions = field_validator("light", mode="before")(_some_levels)
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
@@ -112,7 +149,9 @@ class DarkConfig(Strict):
 class RetryConfig(Strict):
     """What is done about a field without a good pair. No part of the plan's hash."""
 
-    attempts: int = Field(default=2, ge=1, le=100, description="how often a field is tried")
+    attempts: int = Field(
+        default=2, ge=1, le=100, description="how often a field is tried until a pair is good"
+    )
     stop_after: int = Field(
         default=5, ge=1, description="fields failed in a row that stop the run with an error"
     )

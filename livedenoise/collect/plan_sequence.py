@@ -16,6 +16,7 @@ from typing import Any
 import useq
 from pydantic import BaseModel, ValidationError
 
+from livedenoise.collect.plan_count import MAX_SLICES, count_slices, not_finite
 from livedenoise.collect.positions import ListedPosition
 from livedenoise.core.config_problems import describe, problem_line
 
@@ -33,6 +34,7 @@ _STACKS: tuple[tuple[frozenset[str], type[BaseModel]], ...] = (
     (frozenset({"relative"}), useq.ZRelativePositions),
     (frozenset({"absolute"}), useq.ZAbsolutePositions),
 )
+_WHOLE = 100.0
 _ANY_STACK = tuple(kind for _, kind in _STACKS)
 _KEYS = frozenset(
     {"stage_positions", "grid_plan", "z_plan", "channels", "autofocus_plan", "axis_order"}
@@ -100,7 +102,11 @@ class _Builder:
         self._lines: list[str] = []
 
     def build(self, data: Mapping[str, Any]) -> useq.MDASequence:
-        sequence = self._sequence(data, ["sequence"])
+        for keys, value in not_finite(data, ["sequence"]):
+            shown = f"{value!r:.40}"
+            self._say(keys, f"Input should be a finite number (got {shown})")
+        # What useq makes of such a number is not worth a line.
+        sequence = None if self._lines else self._sequence(data, ["sequence"])
         if self._lines or sequence is None:
             raise SequenceError(list(dict.fromkeys(self._lines)))
         return sequence
@@ -140,11 +146,17 @@ class _Builder:
         grid = self._one_of(_GRIDS, value, keys)
         if isinstance(grid, useq.RandomPoints) and grid.random_seed is None:
             self._say([*keys, "random_seed"], "Field required: --resume finds the same points")
+        if max(getattr(grid, "overlap", (0.0,))) >= _WHOLE:
+            self._say([*keys, "overlap"], "in percent of a field: must be below 100")
         return grid
 
     def _stack(self, value: object, keys: list[object]) -> object:
         stack = self._one_of(_STACKS, value, keys)
-        if isinstance(stack, _ANY_STACK) and not list(stack):
+        if not isinstance(stack, _ANY_STACK):
+            return stack
+        if count_slices(stack) > MAX_SLICES:
+            self._say(keys, f"more than {MAX_SLICES} z positions: take a larger step")
+        elif not list(stack):
             self._say(keys, "no position in it: top lies below bottom, or a step or range below 0")
         return stack
 
@@ -179,7 +191,11 @@ class _Builder:
             plate["well_points_plan"] = self._grid(points, [*keys, "well_points_plan"])
             if plate["well_points_plan"] is None:
                 return None
-        return self._model(useq.WellPlatePlan, plate, keys)
+        made = self._model(useq.WellPlatePlan, plate, keys)
+        if isinstance(made, useq.WellPlatePlan) and not len(made):
+            # useq takes all wells for some questions then, and none for others.
+            self._say([*keys, "selected_wells"], 'Field required: "all" takes every well')
+        return made
 
     def _position(self, value: object, keys: list[object]) -> object:
         if isinstance(value, useq.Position):

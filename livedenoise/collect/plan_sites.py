@@ -12,8 +12,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 import msgspec
+import numpy as np
 import useq
 
+from livedenoise.collect.plan_count import MAX_FIELDS, count_fields, is_finite
 from livedenoise.collect.plan_sequence import warnings_as_lines
 from livedenoise.collect.plan_view import (
     UNKNOWN_VIEW,
@@ -32,8 +34,8 @@ _SITE_AXES = ("c", "z")
 class Places(msgspec.Struct, frozen=True, kw_only=True):
     """Fields with their sites, the focus about which each is planned, and what is wrong.
 
-    ``homes_z_um`` has one entry for each field: the z about which its stack is planned, where it
-    has an autofocus and a z; else None.
+    ``homes_z_um`` has one entry for each field: the z about which its stack is planned, without
+    the offset of a channel, where it has an autofocus and a z; else None.
     """
 
     fields: tuple[tuple[Site, ...], ...] = ()
@@ -69,12 +71,19 @@ def find_places(
         lines += [problem_line(name, ["sequence", *keys], UNKNOWN_VIEW) for keys in needed]
     if lines:
         return Places(problems=tuple(lines))
-    with warnings_as_lines(name, lines):
-        events = list(_placed(with_views(sequence, view), start, info))
+    seen = with_views(sequence, view)
+    count = count_fields(seen)
+    if count > MAX_FIELDS:
+        text = f"more than {MAX_FIELDS} fields: plan fewer positions or smaller grids"
+        return Places(problems=(problem_line(name, ["sequence"], text),))
+    # Sums beyond a float are looked for below, in words.
+    with warnings_as_lines(name, lines), np.errstate(over="ignore", invalid="ignore"):
+        events = list(_placed(seen, start, info))
     if lines:
         return Places(problems=tuple(lines))
     places = _gathered(events)
-    lines = [problem_line(name, keys, text) for keys, text in _unreachable(places, info)]
+    lines = [problem_line(name, ["sequence"], text) for text in _nowhere(places)]
+    lines += [problem_line(name, keys, text) for keys, text in _unreachable(places, info)]
     if not places.fields:
         lines.append(problem_line(name, ["sequence"], "no field at all"))
     return Places(problems=tuple(lines)) if lines else places
@@ -120,9 +129,32 @@ def _placed(sequence: useq.MDASequence, start: Position, info: MicroscopeInfo) -
         yield _Event(
             field=field,
             site=_site(event, focus, _name(event, has_grid=has_grid or "g" in index)),
-            home_z_um=None if focus is None else focus.z_pos,
+            home_z_um=None if focus is None else _home_um(event, sequence),
         )
         focus = None
+
+
+def _home_um(event: useq.MDAEvent, sequence: useq.MDASequence) -> float | None:
+    """Return the z about which a site is planned: its own, less slice and offset of the channel.
+
+    useq's own leaves the channel's offset in, and the slice of a stack that a position brings.
+    """
+    if event.z_pos is None:
+        return None
+    own = sequence.stage_positions[event.index["p"]].sequence
+    plans = [one for one in (own, sequence) if one is not None]
+    stack = next((one.z_plan for one in plans if one.z_plan is not None), None)
+    if stack is None:
+        return event.z_pos
+    channels = next((one.channels for one in plans if one.channels), ())
+    offset_um = next((one.z_offset for one in channels if _is_of(event, one)), 0.0)
+    slice_um = list(stack)[event.index["z"]] if stack.is_relative else 0.0
+    return event.z_pos - slice_um - offset_um
+
+
+def _is_of(event: useq.MDAEvent, channel: useq.Channel) -> bool:
+    found = event.channel
+    return found is not None and (found.config, found.group) == (channel.config, channel.group)
 
 
 def _started(sequence: useq.MDASequence, start: Position, info: MicroscopeInfo) -> useq.MDASequence:
@@ -196,6 +228,17 @@ def _gathered(events: Iterable[_Event]) -> Places:
         number = of_field[0].field if of_field else len(sites) - 1
         of_field.append(msgspec.structs.replace(event.site, field=number, index=len(of_field)))
     return Places(fields=tuple(map(tuple, sites.values())), homes_z_um=tuple(map(homes.get, sites)))
+
+
+def _nowhere(places: Places) -> Iterator[str]:
+    """Yield the first site with a coordinate that is no finite number."""
+    for site in (site for field in places.fields for site in field):
+        axes = {"x": site.x_um, "y": site.y_um, "z": site.z_um}
+        wrong = {axis: um for axis, um in axes.items() if um is not None and not is_finite(um)}
+        if wrong:
+            told = ", ".join(f"{axis} = {um}" for axis, um in wrong.items())
+            yield f"field {site.field} ({site.name}) lies nowhere: {told}"
+            return
 
 
 def _unreachable(places: Places, info: MicroscopeInfo) -> Iterator[tuple[list[object], str]]:

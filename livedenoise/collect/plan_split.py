@@ -1,10 +1,12 @@
 """Which fields are for training, validation and test. Pure and the same on every machine.
 
-By field, never by pair: pairs of one field show the same specimen.
+By place, never by pair: pairs of one field show the same specimen, and so do fields that a plan
+goes to more than once.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from hashlib import sha256
 
 from livedenoise.collect.plan_model import SplitConfig
@@ -13,19 +15,25 @@ from livedenoise.collect.records import Split
 _PARTS: tuple[Split, ...] = ("train", "val", "test")
 
 
-def split_fields(n_fields: int, split: SplitConfig) -> tuple[Split, ...]:
+def split_fields(
+    n_fields: int, split: SplitConfig, alike: Sequence[int] | None = None
+) -> tuple[Split, ...]:
     """Return the part of each field.
+
+    ``alike`` names for each field the first one at the same place, itself where there is none:
+    they go to the same part, and are counted as one.
 
     Fields are ranked by SHA-256 of seed and number, so that neighbours fall into different parts
     and no random generator's version matters. Counts follow the fractions by largest remainder;
     with at least as many fields as parts, each part with a fraction above 0 gets a field.
     """
-    ranked = sorted(range(n_fields), key=lambda number: _rank(number, split.seed))
+    firsts = range(n_fields) if alike is None else alike
+    ranked = sorted(set(firsts), key=lambda number: _rank(number, split.seed))
     parts: list[Split] = [
-        part for part, count in _counts(n_fields, split).items() for _ in range(count)
+        part for part, count in _counts(len(ranked), split).items() for _ in range(count)
     ]
-    of_field = dict(zip(ranked, parts, strict=True))
-    return tuple(of_field[number] for number in range(n_fields))
+    of_first = dict(zip(ranked, parts, strict=True))
+    return tuple(of_first[number] for number in firsts)
 
 
 def _rank(number: int, seed: int) -> bytes:

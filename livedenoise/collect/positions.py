@@ -14,12 +14,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from math import isfinite
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from livedenoise.collect.plan_count import is_finite
 from livedenoise.core.errors import ConfigError
 
 _LISTS = ("StagePositions", "InitialPositionList", "POSITIONS")
@@ -159,7 +159,7 @@ def _numbers(name: str, values: object) -> tuple[float, ...]:
 
 
 def _number(name: str, value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not is_finite(value):
         raise _PositionError(f"device {name!r} has a coordinate that is no number: {value!r}")
     return float(value)
 

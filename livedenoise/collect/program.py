@@ -44,7 +44,7 @@ class Limits(Strict):
     max_motion: Positive = Field(
         default=0.0005,
         description="fraction of the field (in blocks of 8x8 px, at least 2) that differs between "
-        "its shots by more than noise",
+        "its shots by more than noise; 3 blocks side by side are too many in any field",
     )
     min_signal_e: NotNegative = Field(
         default=0.5, description="mean electrons of the high image above offset; below: dark"
@@ -113,9 +113,3 @@ class Program(msgspec.Struct, frozen=True, kw_only=True):
     notes: tuple[str, ...] = ()
     homes_z_um: tuple[float | None, ...] = ()
     start: Position = Position()
-
-    @property
-    def exposures_per_field_us(self) -> int:
-        """Return the exposure time of the first field, discarded frames included."""
-        shots = (shot for site in self.fields[0] for shot in self.sequences[site.channel])
-        return sum(shot.exposure_us * (shot.frames + shot.discard) for shot in shots)

@@ -78,8 +78,8 @@ class FieldRecord(msgspec.Struct, frozen=True, kw_only=True):
     attempt : int
         0 for the first.
     status : str
-        ``done``: the pairs accepted are in the data set; ``retry``: rejected and taken again;
-        ``failed``: rejected, and not taken again.
+        ``done``: at least one pair was accepted, and those are in the data set; ``retry``: none
+        was, and the field is taken again; ``failed``: none was, and it is not taken again.
     split : str
         Which part of the data set the field belongs to: the same for every pair of a field.
     file : str
@@ -96,7 +96,8 @@ class FieldRecord(msgspec.Struct, frozen=True, kw_only=True):
     rejected_series : dict
         "site index/shot number" to series in ``rejected_file``.
     dose_us : float
-        Light dose of this attempt: exposure x light x frames, autofocus not counted.
+        Light dose of this attempt: exposure x light x frames, autofocus not counted. An attempt
+        that an error or a kill broke off has no record at all.
     elapsed_s, overhead_s : float
         Time from arriving to stored; that time less exposures, stage and settling.
     """
@@ -120,7 +121,10 @@ class FieldRecord(msgspec.Struct, frozen=True, kw_only=True):
 class DatasetHeader(msgspec.Struct, frozen=True, kw_only=True):
     """First line of the manifest: what every field of the data set shares.
 
-    ``plan_hash`` is of the plan's meaning, not its text; ``--resume`` refuses another one.
+    ``plan_hash`` is of the plan's meaning, not its text; ``program_hash`` of what came of it at
+    this microscope: places, exposures, limits ("" in data sets that were begun before there was
+    one). ``--resume`` refuses others. ``scout_dose_us`` is the light dose of the frames a gain was
+    estimated from, which are in no record.
     ``constants_source`` is as in ``core.constants``. ``darks`` are files in ``dark/`` by exposure
     in microseconds. ``sha256`` and ``sizes`` are of these and of the plan. ``start`` is where the
     stage stood at the beginning: relative grids lie around it, also when the run is resumed.
@@ -153,3 +157,5 @@ class DatasetHeader(msgspec.Struct, frozen=True, kw_only=True):
     sizes: dict[str, int] = {}
     constants_model: Literal["poisson_gaussian", "gaussian"] = "poisson_gaussian"
     start: Position = Position()
+    program_hash: str = ""
+    scout_dose_us: float = 0.0

@@ -89,6 +89,8 @@ def _verdict(header: DatasetHeader, numbers: CollectNumbers) -> Verdict:
         return Verdict(
             f"{text}; {left} of {header.n_fields} fields are still to be taken", "warning"
         )
+    if not pairs:
+        return Verdict(f"not one pair may be trained on: all {failed} fields failed", "bad")
     if failed:
         return Verdict(f"{text}; {failed} of {header.n_fields} fields failed", "warning")
     return Verdict(f"{text}; every field was taken", "good")
@@ -132,7 +134,8 @@ def _summary(header: DatasetHeader, numbers: CollectNumbers) -> list[tuple[str, 
                 f"noise {header.read_noise_e:.2f} e ({header.constants_source})"
             ),
         ),
-        ("light dose", f"{numbers.dose_us * 1e-6:.3g} s at full light in all"),
+        ("light dose", _dose(header, numbers)),
+        ("light not counted", _not_counted(numbers)),
     ]
     if len(attempts):
         rows += [
@@ -143,6 +146,25 @@ def _summary(header: DatasetHeader, numbers: CollectNumbers) -> list[tuple[str, 
             ),
         ]
     return rows
+
+
+def _dose(header: DatasetHeader, numbers: CollectNumbers) -> str:
+    """Return the dose that is known, and whether the frames a gain was estimated from are in it."""
+    scout_us = header.scout_dose_us
+    text = (
+        f"{(numbers.dose_us + scout_us) * 1e-6:.3g} s at full light in {len(numbers.attempts)} "
+        "attempts"
+    )
+    if scout_us:
+        text += f", {scout_us * 1e-3:.3g} ms of it for the gain, on the first field"
+    return text
+
+
+def _not_counted(numbers: CollectNumbers) -> str:
+    text = "attempts that an error or a kill broke off: they have no record"
+    if numbers.autofocus:
+        text += f"; and what {numbers.autofocus} autofocus searches took"
+    return text
 
 
 def _dose_per_field(attempts: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> str:

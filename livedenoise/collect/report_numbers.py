@@ -63,7 +63,8 @@ class CollectNumbers(msgspec.Struct, kw_only=True):
     """What a manifest says, added up.
 
     ``pairs`` has one row a pair and the columns of ``PAIR_FIELDS``; ``attempts`` one row an
-    attempt: field, dose in microseconds at full light, elapsed and overhead seconds.
+    attempt: field, dose in microseconds at full light, elapsed and overhead seconds. ``autofocus``
+    counts the searches in them, whose light is in no dose.
     """
 
     pairs: Numbers
@@ -73,6 +74,7 @@ class CollectNumbers(msgspec.Struct, kw_only=True):
     splits: dict[Split, int]
     status: dict[str, int]
     rungs: tuple[Rung, ...]
+    autofocus: int = 0
 
     def column(self, name: str) -> Numbers:
         """Return one column of ``pairs``."""
@@ -91,7 +93,7 @@ class CollectNumbers(msgspec.Struct, kw_only=True):
 
     @property
     def dose_us(self) -> float:
-        """Return the light dose of all attempts, microseconds at full light."""
+        """Return the light dose of all attempts that have a record, microseconds at full light."""
         return float(self.attempts[:, 1].sum())
 
 
@@ -103,10 +105,12 @@ def gather(records: Iterable[FieldRecord]) -> CollectNumbers:
     splits: Counter[Split] = Counter()
     status: Counter[str] = Counter()
     lights: dict[int, float] = {}
+    autofocus = 0
     for order, record in enumerate(records):
         status[record.status] += 1
         attempts.append((record.field, record.dose_us, record.elapsed_s, record.overhead_s))
         for site in record.sites:
+            autofocus += site.site.autofocus
             for pair in site.pairs:
                 rows.append(_row(order, record, site, pair))
                 shot = site.shots[pair.low].shot
@@ -124,6 +128,7 @@ def gather(records: Iterable[FieldRecord]) -> CollectNumbers:
         splits=dict(splits),
         status=dict(status),
         rungs=_rungs(pairs, lights),
+        autofocus=autofocus,
     )
 
 

@@ -140,7 +140,8 @@ def time_plot(numbers: CollectNumbers) -> Picture:
         order = np.arange(len(attempts))
         time.plot(order, attempts[:, 2] * 1e3, color=fig.BLUE, label="whole field")
         time.plot(order, attempts[:, 3] * 1e3, color=fig.RED, label="overhead")
-        time.set_yscale("log")
+        if (attempts[:, 2:] > 0).any():
+            time.set_yscale("log")
         time.legend()
         dose.plot(order, np.cumsum(attempts[:, 1]) * 1e-6, color=fig.ORANGE)
         fig.label(time, x="attempt", y="time [ms]")

@@ -26,7 +26,7 @@ from livedenoise.collect.shots import Pair, Taken
 from livedenoise.collect.stopwatch import Stopwatch
 from livedenoise.collect.taking import ShotTaker
 from livedenoise.collect.verdict import PairVerdict
-from livedenoise.core.errors import CameraError, CollectError
+from livedenoise.core.errors import CameraError, CollectError, LiveDenoiseError
 from livedenoise.core.progress import OnProgress, Progress
 
 
@@ -131,15 +131,16 @@ class Collection:
         CollectError
             If ``stop_after`` fields in a row failed; all of them are on disk.
         CameraError, RecordError
-            If the microscope or the disk fails; every earlier field is on disk.
+            If the microscope or the disk fails, or a field cannot be judged; every earlier field
+            is on disk. What else fails while a microscope's error is dealt with is a note on it.
         """
         self._queue = deque(left.items())
         with ThreadPoolExecutor(1, thread_name_prefix="pairs") as worker:
             try:
                 while self._step(worker, tally):
                     pass
-            except CameraError:
-                self._drain(tally)
+            except CameraError as error:
+                self._drain_after(error, tally)
                 raise
             self._drain(tally)
 
@@ -170,9 +171,15 @@ class Collection:
         while self._waiting:
             self._settle(tally)
 
+    def _drain_after(self, error: CameraError, tally: Tally) -> None:
+        """Drain; what fails in it does not hide what the microscope said."""
+        try:
+            self._drain(tally)
+        except LiveDenoiseError as second:
+            error.add_note(str(second))
+
     def _go(self, field: int) -> None:
-        homes = self._program.homes_z_um
-        self._arrival.field(self._program.fields[field], homes[field] if homes else None)
+        self._arrival.field(field)
 
     def _expose(self, field: int, attempt: int) -> FieldTaken:
         try:

@@ -7,7 +7,6 @@ know: how any of them works.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Self
@@ -17,21 +16,26 @@ import msgspec
 from livedenoise.collect.arriving import Arrival
 from livedenoise.collect.camera_facts import (
     Known,
+    StoppedError,
     as_darks,
     known_constants,
     make_camera,
+    require_same_constants,
     scout,
     stored_camera,
     take_darks,
 )
 from livedenoise.collect.check_camera import PairCamera
 from livedenoise.collect.dataset import DatasetWriter
-from livedenoise.collect.dataset_resume import require_new
+from livedenoise.collect.dataset_lock import DatasetLock
+from livedenoise.collect.dataset_resume import program_hash, require_new, require_same
 from livedenoise.collect.finishing import Finisher
 from livedenoise.collect.light_path import LightPath
 from livedenoise.collect.manifest import read_header
+from livedenoise.collect.memory import require_memory
 from livedenoise.collect.pending import PendingFields
 from livedenoise.collect.plan import Plan, make_program
+from livedenoise.collect.plan_devices import check_devices
 from livedenoise.collect.program import Program
 from livedenoise.collect.records import MANIFEST_NAME, DatasetHeader
 from livedenoise.collect.run import Collection, OnPair
@@ -56,7 +60,7 @@ class Work(msgspec.Struct, frozen=True, kw_only=True):
     pending: PendingFields
     finisher: Finisher
     left: dict[int, int]
-    notes: tuple[str, ...]
+    notes: list[str]
 
     @classmethod
     def prepare(
@@ -66,48 +70,45 @@ class Work(msgspec.Struct, frozen=True, kw_only=True):
         plan: Plan,
         out: Path,
         *,
+        lock: DatasetLock,
         clock: Clock,
         undo: ExitStack,
         on_progress: OnProgress,
+        stop: threading.Event,
     ) -> Self:
         """Open the microscope and the data set; take darks and scout where the set is new.
 
-        ``undo`` is given what must be closed at the end.
+        ``undo`` is given what must be closed at the end; ``lock`` is held by the caller.
 
         Raises
         ------
         LiveDenoiseError
             If any of it fails; nothing was exposed where the plan is at fault.
+        StoppedError
+            If ``stop`` is set before the darks are all taken: nothing was begun.
         """
         info = scope.open()
         begun = (out / MANIFEST_NAME).exists()
         start = read_header(out).start if begun else scope.position()
         program = make_program(plan, info, start)
+        check_devices(scope, program, plan)
+        require_memory(program, info)
         stopwatch = Stopwatch(clock)
-        light = LightPath(scope, info, program.light, stopwatch)
-        taker = ShotTaker(
-            scope,
-            info,
-            light,
-            stopwatch,
-            close_between=program.close_shutter_between,
-            keep_frames=program.keep_frames,
-        )
-        arrival = Arrival(scope, info, light, stopwatch, program.settle_ms)
+        taker, arrival = _commanded(scope, info, program, stopwatch)
         known = known_constants(config, info)
         header = _header(program, info, known)
+        notes: list[str] = []
         if begun:
-            writer = DatasetWriter.resume(out, header)
-            camera = stored_camera(out, writer.header, known)
+            require_same(out, read_header(out), header)
+            notes += require_same_constants(out, read_header(out), known)
+            camera = stored_camera(out, read_header(out), known, info)
+            writer = DatasetWriter.resume(out, header, lock=lock)
         else:
-            begin = _Begin(program, info, known, taker, arrival)
-            writer, camera = begin(header, plan, out, on_progress)
+            begin = _Begin(program, info, known, taker, arrival, stop=stop)
+            writer, camera = begin(header, plan, out, on_progress, lock)
         undo.callback(writer.close)
         pending = PendingFields(out)
         undo.callback(pending.close)
-        finisher = Finisher(program, camera, writer, pending)
-        left = writer.found.left(len(program.fields))
-        notes = [*writer.found.notes(), *_judge_left(pending, finisher, left)]
         return cls(
             program=program,
             writer=writer,
@@ -116,10 +117,34 @@ class Work(msgspec.Struct, frozen=True, kw_only=True):
             taker=taker,
             stopwatch=stopwatch,
             pending=pending,
-            finisher=finisher,
-            left=left,
-            notes=tuple(notes),
+            finisher=Finisher(program, camera, writer, pending),
+            left=writer.found.left(len(program.fields)),
+            notes=[*writer.found.notes(), *notes],
         )
+
+    def judge_left(self) -> None:
+        """Judge and store the fields that a kill left on disk; they are no longer ``left``.
+
+        Raises
+        ------
+        RecordError
+            If one of them cannot be read or judged.
+        """
+        left = self.left
+
+        def is_recorded(field: int, attempt: int) -> bool:
+            return field not in left or attempt < left[field]
+
+        for taken in self.pending.left(is_recorded):
+            record, _ = self.finisher(taken)
+            if record.status == "retry":
+                left[record.field] = record.attempt + 1
+            else:
+                del left[record.field]
+            self.notes.append(
+                f"field {record.field}, exposed before the last end, was judged now: "
+                f"{record.status}"
+            )
 
     def collection(
         self, on_progress: OnProgress, on_pair: OnPair | None, stop: threading.Event
@@ -138,19 +163,20 @@ class Work(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-def _judge_left(pending: PendingFields, finisher: Finisher, left: dict[int, int]) -> Iterator[str]:
-    """Judge and store the fields that a kill left on disk; take them out of ``left``."""
-
-    def is_recorded(field: int, attempt: int) -> bool:
-        return field not in left or attempt < left[field]
-
-    for taken in pending.left(is_recorded):
-        record, _ = finisher(taken)
-        if record.status == "retry":
-            left[record.field] = record.attempt + 1
-        else:
-            del left[record.field]
-        yield f"field {record.field}, exposed before the last end, was judged now: {record.status}"
+def _commanded(
+    scope: Microscope, info: MicroscopeInfo, program: Program, stopwatch: Stopwatch
+) -> tuple[ShotTaker, Arrival]:
+    """Return what takes shots and what goes to sites, which share the light."""
+    light = LightPath(scope, info, program.light, stopwatch)
+    taker = ShotTaker(
+        scope,
+        info,
+        light,
+        stopwatch,
+        close_between=program.close_shutter_between,
+        keep_frames=program.keep_frames,
+    )
+    return taker, Arrival(scope, info, light, stopwatch, program)
 
 
 class _Begin:
@@ -163,37 +189,44 @@ class _Begin:
         known: Known,
         taker: ShotTaker,
         arrival: Arrival,
+        *,
+        stop: threading.Event,
     ) -> None:
         self._program = program
         self._info = info
         self._known = known
         self._taker = taker
         self._arrival = arrival
+        self._stop = stop
 
     def __call__(
-        self, header: DatasetHeader, plan: Plan, out: Path, on_progress: OnProgress
+        self,
+        header: DatasetHeader,
+        plan: Plan,
+        out: Path,
+        on_progress: OnProgress,
+        lock: DatasetLock,
     ) -> tuple[DatasetWriter, PairCamera]:
         require_new(out)
-        darks = take_darks(self._program, self._taker, on_progress)
-        scouted, notes = self._scouted()
-        camera = make_camera(self._known, self._info, darks, scouted)
-        header = _with_camera(header, camera, notes)
         text = plan.path.read_text(encoding="utf-8")
-        return DatasetWriter.create(out, header, text, as_darks(darks)), camera
+        darks = take_darks(self._program, self._taker, on_progress, self._stop)
+        scouted, dose_us = self._scouted()
+        camera = make_camera(self._known, self._info, darks, scouted)
+        header = _with_camera(header, camera, scouted, dose_us)
+        return DatasetWriter.create(out, header, text, as_darks(darks), lock=lock), camera
 
-    def _scouted(self) -> tuple[list[Frame], tuple[str, ...]]:
+    def _scouted(self) -> tuple[list[Frame], float]:
+        """Return a few frames of the first field and their dose, where a gain is to be found."""
         if self._known.constants is not None:
-            return [], ()
+            return [], 0.0
+        if self._stop.is_set():
+            raise StoppedError(len(self._program.fields))
         sites = self._program.fields[0]
-        self._arrival.field(sites)
+        self._arrival.field(0)
         self._arrival.site(sites[0])
-        frames, dose_us = scout(self._program, self._taker)
+        found = scout(self._program, self._taker)
         self._arrival.leave()
-        note = (
-            f"gain estimated from {len(frames)} frames of the first field, which cost it "
-            f"{dose_us / 1000:.3g} ms at full light"
-        )
-        return frames, (note,)
+        return found
 
 
 def _header(program: Program, info: MicroscopeInfo, known: Known) -> DatasetHeader:
@@ -212,13 +245,20 @@ def _header(program: Program, info: MicroscopeInfo, known: Known) -> DatasetHead
         calibration="" if known.calibration is None else known.calibration.hash,
         notes=(*info.notes, *program.notes),
         start=program.start,
+        program_hash=program_hash(program),
     )
 
 
 def _with_camera(
-    header: DatasetHeader, camera: PairCamera, notes: tuple[str, ...]
+    header: DatasetHeader, camera: PairCamera, scouted: list[Frame], dose_us: float
 ) -> DatasetHeader:
-    constants = camera.constants
+    constants, notes = camera.constants, header.notes
+    if scouted:
+        note = (
+            f"gain estimated from {len(scouted)} frames of the first field, which cost it "
+            f"{dose_us / 1000:.3g} ms at full light"
+        )
+        notes = (*notes, note)
     return msgspec.structs.replace(
         header,
         gain_e_per_adu=constants.gain_e_per_adu,
@@ -227,5 +267,6 @@ def _with_camera(
         excess_noise_factor=constants.excess_noise_factor,
         constants_source=constants.source,
         constants_model=constants.model,
-        notes=(*header.notes, *notes),
+        notes=notes,
+        scout_dose_us=dose_us,
     )

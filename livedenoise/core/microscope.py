@@ -130,6 +130,9 @@ class Microscope(Protocol):
     def read_property(self, device: str, name: str) -> str:
         """Return a device property as text."""
 
+    def presets(self, group: str) -> tuple[str, ...]:
+        """Return the names of the presets of a configuration group; none: no such group."""
+
     def set_preset(self, group: str, preset: str) -> None:
         """Apply a preset of a configuration group (a channel) and wait for it."""
 

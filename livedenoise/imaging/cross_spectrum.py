@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -45,6 +46,9 @@ class FrequencyGrid:
         intp (Y * (X // 2 + 1),): 0 to ``N_RINGS - 1``; ``N_RINGS`` for frequencies left out.
     k, count : ndarray
         float64 (N_RINGS,): centre of each ring and its coefficients.
+    order, starts, filled : ndarray
+        intp: the places in ``ring`` of all coefficients sorted by ring, where among them each ring
+        begins that has any, and which rings these are.
     window_y, window_x : ndarray
         float32: Hann windows.
     """
@@ -54,8 +58,25 @@ class FrequencyGrid:
     ring: npt.NDArray[np.intp]
     k: Doubles
     count: Doubles
+    order: npt.NDArray[np.intp]
+    starts: npt.NDArray[np.intp]
+    filled: npt.NDArray[np.intp]
     window_y: FloatImage
     window_x: FloatImage
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSpectrum:
+    """Transform of one image, for comparison with several others.
+
+    ``values`` is complex64 (Y, X // 2 + 1), ``power`` float64 (N_RINGS,): means of the squared
+    magnitude; ``binning`` in pixels of the image given.
+    """
+
+    grid: FrequencyGrid
+    values: Spectrum
+    power: Doubles
+    binning: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,19 +111,45 @@ def pair_spectra(first: FloatImage, second: FloatImage, *, least_binning: int = 
     """
     if first.shape != second.shape:
         raise ValueError(f"images of one shape are needed, got {first.shape} and {second.shape}")
-    enough = min(first.shape) // LEAST_SIDE_PX
-    binning = max(least_binning, min(-(-max(first.shape) // LARGEST_SIDE_PX), enough), 1)
-    if min(first.shape) // binning < LEAST_SIDE_PX:
-        raise ValueError(f"images of {first.shape} are too small to compare their spectra")
-    a, b = (block_sums(image, binning) for image in (first, second))
-    grid = frequency_grid(a.shape[0], a.shape[1])
-    one, other = _transform(a, grid), _transform(b, grid)
+    one, other = (image_spectrum(i, least_binning=least_binning) for i in (first, second))
+    return cross_spectra(one, other)
+
+
+def image_spectrum(image: FloatImage, *, least_binning: int = 1) -> ImageSpectrum:
+    """Transform one image, float32 (Y, X); see :func:`pair_spectra`.
+
+    Raises
+    ------
+    ValueError
+        If a side is too short.
+    """
+    enough = min(image.shape) // LEAST_SIDE_PX
+    binning = max(least_binning, min(-(-max(image.shape) // LARGEST_SIDE_PX), enough), 1)
+    if min(image.shape) // binning < LEAST_SIDE_PX:
+        raise ValueError(f"images of {image.shape} are too small to compare their spectra")
+    sums = block_sums(image, binning)
+    grid = frequency_grid(sums.shape[0], sums.shape[1])
+    values = _transform(sums, grid)
+    return ImageSpectrum(grid, values, ring_means(_power(values), grid), binning)
+
+
+def cross_spectra(first: ImageSpectrum, second: ImageSpectrum) -> PairSpectra:
+    """Return the cross spectrum of two images that were transformed alike.
+
+    Raises
+    ------
+    ValueError
+        If their sizes or their binning differ.
+    """
+    if first.values.shape != second.values.shape or first.binning != second.binning:
+        shapes = first.values.shape, second.values.shape
+        raise ValueError(f"spectra of one size and binning are needed, got {shapes}")
     return PairSpectra(
-        grid=grid,
-        cross=np.conj(one) * other,
-        first_power=ring_means(_power(one), grid),
-        second_power=ring_means(_power(other), grid),
-        binning=binning,
+        grid=first.grid,
+        cross=np.conj(first.values) * second.values,
+        first_power=first.power,
+        second_power=second.power,
+        binning=first.binning,
     )
 
 
@@ -124,14 +171,55 @@ def block_sums(image: FloatImage, size: int) -> FloatImage:
 
 def ring_means(values: FloatImage, grid: FrequencyGrid) -> Doubles:
     """Return the mean of real values (Y, X // 2 + 1) over each ring, float64 (N_RINGS,)."""
-    sums = np.bincount(grid.ring, weights=values.ravel(), minlength=N_RINGS + 1)
-    return np.asarray(sums[:N_RINGS] / np.maximum(grid.count, 1.0))
+    means = np.zeros(N_RINGS)
+    # Gathered ring by ring: half the time of a count with weights.
+    sums = np.add.reduceat(values.ravel().take(grid.order), grid.starts)
+    means[grid.filled] = sums / grid.count[grid.filled]
+    return means
 
 
-def spread_rings(values: Doubles, grid: FrequencyGrid) -> FloatImage:
-    """Return the ring values at every frequency, float32 (Y, X // 2 + 1); 0 where left out."""
-    padded = np.append(values, 0.0).astype(np.float32)
-    return np.asarray(padded[grid.ring].reshape(grid.ky.size, grid.kx.size))
+@dataclass(frozen=True, eq=False)
+class Band:
+    """The low frequencies of a cross spectrum: next to none carries weight beyond them.
+
+    ``ky`` and ``kx`` in radians per (binned) pixel; ``cross`` and ``weight`` are (ky, kx).
+    """
+
+    ky: Doubles
+    kx: Doubles
+    cross: Spectrum
+    weight: FloatImage
+
+
+def band_of(weights: Doubles, spectra: PairSpectra) -> Band:
+    """Return the frequencies up to the last ring that has weight, and their weights."""
+    grid = spectra.grid
+    used = np.flatnonzero(weights)
+    top = grid.k[used[-1]] + 0.5 * (grid.k[1] - grid.k[0]) if used.size else 0.0
+    rows, columns = grid.ky.size // 2, grid.kx.size
+    y = int(np.searchsorted(grid.ky[:rows], top, "right")) + 1
+    x = int(np.searchsorted(grid.kx, top, "right")) + 1
+    return low_frequencies(weights, spectra, min(y, rows), min(x, columns))
+
+
+def low_frequencies(weights: Doubles, spectra: PairSpectra, rows: int, columns: int) -> Band:
+    """Return ``rows`` frequencies of either sign, and the first ``columns``."""
+    grid = spectra.grid
+    ring = grid.ring.reshape(grid.ky.size, grid.kx.size)[:, :columns]
+    padded = np.append(weights, 0.0).astype(np.float32)
+    return Band(
+        ky=_ends(grid.ky, rows),
+        kx=grid.kx[:columns],
+        cross=_ends(spectra.cross[:, :columns], rows),
+        weight=padded[_ends(ring, rows)],
+    )
+
+
+def _ends(values: Any, rows: int) -> Any:  # noqa: ANN401 - any array
+    """Return the first and the last ``rows`` rows; all of an odd number where they would do."""
+    if 2 * rows + 1 >= len(values):
+        return values
+    return np.concatenate((values[:rows], values[-rows:]))
 
 
 @lru_cache(maxsize=8)
@@ -144,12 +232,18 @@ def frequency_grid(rows: int, columns: int) -> FrequencyGrid:
     width = (np.pi - lowest) / N_RINGS
     ring = np.floor((k - lowest) / width).astype(np.intp)
     ring[(k < lowest) | (k >= np.pi)] = N_RINGS
+    ring = ring.ravel()
+    count = np.bincount(ring, minlength=N_RINGS + 1)[:N_RINGS]
+    filled = np.flatnonzero(count)
     return FrequencyGrid(
         ky=ky,
         kx=kx,
-        ring=ring.ravel(),
+        ring=ring,
+        order=np.argsort(ring, kind="stable")[: count.sum()],
+        starts=(np.cumsum(count) - count)[filled],
+        filled=filled,
         k=np.asarray(lowest + width * (np.arange(N_RINGS) + 0.5), np.float64),
-        count=np.bincount(ring.ravel(), minlength=N_RINGS + 1)[:N_RINGS].astype(np.float64),
+        count=count.astype(np.float64),
         window_y=np.hanning(rows).astype(np.float32),
         window_x=np.hanning(columns).astype(np.float32),
     )

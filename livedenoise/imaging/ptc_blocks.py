@@ -9,17 +9,20 @@ over pixels too, so a block may cross an edge of the scene.
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from livedenoise.core.frame import max_count
+from livedenoise.imaging.ptc_distant import BLOCK_PX, block_sums
 from livedenoise.imaging.ptc_moments import PixelSummary
 
-BLOCK_PX = 4
 TILES_PER_AXIS = 8
 CLIP_SD = 5.0
 MOST_AT_ZERO = 1e-3
+MOST_AT_TOP = 1e-4
 
 FloatArray = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
@@ -55,8 +58,10 @@ class TransferBlocks(msgspec.Struct, frozen=True, kw_only=True):
     n_frames, dof : ndarray
         Of the series; and ``dark_frames``, ``dark_dof`` of the darks (infinite without).
     clipped : ndarray of bool
-        The block comes within five standard deviations of the highest count, or touches zero in
-        more than 0.1 % of its samples.
+        The block comes within five standard deviations of the highest count or touches it (0.01 %
+        of its samples), or touches zero in more than 0.1 %.
+    place : ndarray of int64
+        Where the block lies: row * columns + column of the grid of whole blocks.
     """
 
     signal: FloatArray
@@ -67,6 +72,7 @@ class TransferBlocks(msgspec.Struct, frozen=True, kw_only=True):
     n_pixels: FloatArray
     level: npt.NDArray[np.int64]
     tile: npt.NDArray[np.int64]
+    place: npt.NDArray[np.int64]
     n_frames: FloatArray
     dof: FloatArray
     dark_frames: FloatArray
@@ -108,11 +114,14 @@ def _one_series(
     kept = n_pixels >= BLOCK_PX
     safe = np.maximum(n_pixels, 1.0)
 
-    def average(image: npt.NDArray[np.float32] | npt.NDArray[np.uint32]) -> FloatArray:
+    def average(
+        image: npt.NDArray[np.floating[Any]] | npt.NDArray[np.unsignedinteger[Any]],
+    ) -> FloatArray:
         return np.asarray((block_sums(image * weight) / safe)[kept], dtype=np.float64)
 
     raw_mean, raw_variance = average(series.mean_adu), average(series.variance_adu2)
     zero = average(series.at_zero) / series.n_frames
+    top = average(series.saturated) / series.n_frames
     count = int(kept.sum())
     offset, dark_variance = np.zeros(count), np.zeros(count)
     if dark is not None:
@@ -127,20 +136,13 @@ def _one_series(
         "n_pixels": n_pixels[kept],
         "level": np.full(count, number),
         "tile": _tiles(n_pixels.shape)[kept],
+        "place": np.flatnonzero(kept),
         "n_frames": np.full(count, float(series.n_frames)),
         "dof": np.full(count, series.dof),
         "dark_frames": np.full(count, np.inf if dark is None else dark.n_frames),
         "dark_dof": np.full(count, np.inf if dark is None else dark.dof),
-        "clipped": near_top | (zero > MOST_AT_ZERO),
+        "clipped": near_top | (zero > MOST_AT_ZERO) | (top > MOST_AT_TOP),
     }
-
-
-def block_sums(image: npt.NDArray[np.generic]) -> FloatArray:
-    """Return sums over 4x4 blocks (Y // 4, X // 4); a rest at the edge is left out."""
-    rows, columns = image.shape[0] // BLOCK_PX, image.shape[1] // BLOCK_PX
-    whole = image[: rows * BLOCK_PX, : columns * BLOCK_PX]
-    cut = whole.reshape(rows, BLOCK_PX, columns, BLOCK_PX)
-    return np.asarray(cut.sum(axis=(1, 3), dtype=np.float64))
 
 
 def _tiles(grid: tuple[int, ...]) -> npt.NDArray[np.int64]:

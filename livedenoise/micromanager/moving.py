@@ -57,10 +57,11 @@ def go_xy(
     Raises
     ------
     CameraError
-        Naming device and target: if it refuses, is busy for too long, or says that it is done and
-        is somewhere else (both positions are named).
+        Naming device and target: if that is no finite number, if it refuses, is busy for too
+        long, or says that it is done and is somewhere else (both positions are named).
     """
     x_um, y_um = target
+    _require_finite(label, target)
     with _told(f"{label} was sent to x = {x_um:g}, y = {y_um:g} um"):
         core.long_call("setXYPosition", label, float(x_um), float(y_um), limit_s=limits.timeout_s)
         wait_ready(core, label, limits.timeout_s, aborted)
@@ -86,6 +87,7 @@ def go_z(
     CameraError
         As ``go_xy``.
     """
+    _require_finite(label, (target_um,))
     with _told(f"{label} was sent to z = {target_um:g} um"):
         core.long_call("setPosition", label, float(target_um), limit_s=limits.timeout_s)
         wait_ready(core, label, limits.timeout_s, aborted)
@@ -94,6 +96,14 @@ def go_z(
             (target_um,),
             limits.z_tolerance_um,
             lambda: wait_ready(core, label, limits.timeout_s, aborted),
+        )
+
+
+def _require_finite(label: str, target: tuple[float, ...]) -> None:
+    if not all(math.isfinite(value) for value in target):
+        told = ", ".join(f"{value:g}" for value in target)
+        raise CameraError(
+            f"{label} cannot be sent to {told}", "give finite coordinates in micrometres"
         )
 
 
@@ -115,7 +125,8 @@ def _expect_there(
     wait: Callable[[], None],
 ) -> None:
     deadline_ns = now_ns() + int(_LATE_S * 1e9)
-    while math.dist(found := where(), target) > tolerance_um:
+    # Written so that a position that is no number is not there.
+    while not math.dist(found := where(), target) <= tolerance_um:
         if now_ns() > deadline_ns:
             raise CameraError(
                 f"it says that it is there, at {', '.join(f'{value:g}' for value in found)} um, "

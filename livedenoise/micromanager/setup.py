@@ -276,6 +276,13 @@ def read_property(core: Core, who: str, key: tuple[str, str]) -> str:
         raise
 
 
+def presets_of(core: Core, group: str) -> tuple[str, ...]:
+    """Return the presets of a configuration group; none: there is no such group."""
+    if group not in core.texts("getAvailableConfigGroups"):
+        return ()
+    return core.texts("getAvailableConfigs", group)
+
+
 def _refused_property(
     core: Core, what: str, key: tuple[str, str], error: CameraError
 ) -> CameraError:

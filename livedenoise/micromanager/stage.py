@@ -7,6 +7,7 @@ commanded and checked (``moving``), why it is made.
 from __future__ import annotations
 
 import threading
+from math import isfinite
 
 from livedenoise.core.errors import CameraError
 from livedenoise.core.micromanager_config import MicroManagerCameraConfig
@@ -64,8 +65,16 @@ class Stage:
         Raises
         ------
         CameraError
-            If there is no such axis, or it does not arrive.
+            If a coordinate is not finite (nothing moves), there is no such axis, or it does not
+            arrive.
         """
+        axes = (position.x_um, position.y_um, position.z_um)
+        if not all(value is None or isfinite(value) for value in axes):
+            # Before anything moves: not x and y first, and z refused then.
+            raise CameraError(
+                f"camera {self._name}: cannot move to {position}",
+                "give finite coordinates in micrometres",
+            )
         if position.x_um is not None or position.y_um is not None:
             self._move_xy(position.x_um, position.y_um, aborted)
         if position.z_um is not None:

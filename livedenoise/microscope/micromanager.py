@@ -21,7 +21,12 @@ from livedenoise.core.microscope import Exposed, Microscope, MicroscopeInfo, Pos
 from livedenoise.micromanager.changes import Changes
 from livedenoise.micromanager.core import Core
 from livedenoise.micromanager.owning import connect, leave
-from livedenoise.micromanager.setup import apply_preset, apply_property, read_property
+from livedenoise.micromanager.setup import (
+    apply_preset,
+    apply_property,
+    presets_of,
+    read_property,
+)
 from livedenoise.microscope.micromanager_rig import Rig, set_up
 
 
@@ -112,6 +117,10 @@ class MicroManagerMicroscope:
         """See ``Microscope.read_property``."""
         rig = self._need("read_property")
         return read_property(rig.core, f"camera {self._config.name}", (device, name))
+
+    def presets(self, group: str) -> tuple[str, ...]:
+        """See ``Microscope.presets``."""
+        return presets_of(self._need("presets").core, group)
 
     def set_preset(self, group: str, preset: str) -> None:
         """See ``Microscope.set_preset``. A shutter that it chooses is as the one before was."""

@@ -131,6 +131,10 @@ class SensorOverlay:
         """See ``Microscope.read_property``."""
         return self._inner.read_property(device, name)
 
+    def presets(self, group: str) -> tuple[str, ...]:
+        """See ``Microscope.presets``."""
+        return self._inner.presets(group)
+
     def set_preset(self, group: str, preset: str) -> None:
         """See ``Microscope.set_preset``."""
         self._inner.set_preset(group, preset)

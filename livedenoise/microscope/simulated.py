@@ -6,8 +6,9 @@ which devices there are. Must not know: how light, specimen, stage and faults ma
 
 Every command takes its real time on the clock that is given; with a manual clock nothing waits.
 Frame k of a run is complete at ``start + (k + 1) * max(exposure, readout)``, and is rendered while
-it is exposed. Noise is seeded by ``seed`` and the number of the frame since the microscope was
-made: the same commands at the same times give the same pixels.
+it is exposed. Noise is seeded by ``seed``, the place that was commanded, exposure, shutter, and how
+many frames were exposed there before: different places never share noise, not even when another
+process goes on, and the same commands at the same times give the same pixels.
 
 Example
 -------
@@ -86,7 +87,7 @@ class SimulatedMicroscope:
         self._view: SimulatedView | None = None
         self._is_open = False
         self._run: _Run | None = None
-        self._frames = 0
+        self._frames: dict[tuple[int, ...], int] = {}
         self._truth: FloatImage | None = None
         self.late_ns = 0
         """How much longer frames and moves took than real ones: time spent on rendering them."""
@@ -168,6 +169,11 @@ class SimulatedMicroscope:
         view = self._need_open("read_property")
         self._check_property(device, name)
         return f"{view.light.level * 100.0:.10g}"
+
+    def presets(self, group: str) -> tuple[str, ...]:  # noqa: ARG002  (the contract's)
+        """Return none: there are no configuration groups."""
+        self._need_open("presets")
+        return ()
 
     def set_preset(self, group: str, preset: str) -> None:
         """Refuse: there are no configuration groups.
@@ -282,7 +288,9 @@ class SimulatedMicroscope:
                 exposed_us = run.disturbance.exposure_us(frame, run.exposure_us)
                 truth = view.mean_electrons(end_ns - exposure_ns, end_ns, exposed_us)
                 view.faults.note(run.disturbance, frame, is_lit=view.light.is_open)
-                pixels = draw_frame(truth, view.maps, self._config.sensor, self._noise())
+                pixels = draw_frame(
+                    truth, view.maps, self._config.sensor, self._noise(view, run.exposure_us)
+                )
                 self._count_late(max(began_ns, end_ns))
                 self._wait(run, end_ns)
                 self._truth = truth
@@ -294,9 +302,15 @@ class SimulatedMicroscope:
         finally:
             run.ended = run.ended or "it is over"
 
-    def _noise(self) -> np.random.Generator:
-        entropy = np.random.SeedSequence([self._config.seed % 2**64, _SEED_TAG, self._frames])
-        self._frames += 1
+    def _noise(self, view: SimulatedView, exposure_us: int) -> np.random.Generator:
+        """Return the source of one frame's noise: of the place first, then of the count there."""
+        at = view.stage.position
+        # In nanometres; negative ones wrap, as entropy takes none.
+        place = tuple(round(1000 * (um or 0.0)) % 2**64 for um in (at.x_um, at.y_um, at.z_um))
+        key = (*place, exposure_us, int(view.light.is_open))
+        count = self._frames.get(key, 0)
+        self._frames[key] = count + 1
+        entropy = np.random.SeedSequence([self._config.seed % 2**64, _SEED_TAG, *key, count])
         return np.random.Generator(np.random.SFC64(entropy))
 
     def _count_late(self, deadline_ns: int) -> None:

@@ -233,6 +233,7 @@ def _expect_all_refused(scope: Microscope, case: MicroscopeCase, when: str) -> N
         "set_shutter": lambda: scope.set_shutter(is_open=True),
         "set_properties": lambda: scope.set_properties([Setting(NO_DEVICE, "a", "b")]),
         "read_property": lambda: scope.read_property(NO_DEVICE, "a"),
+        "presets": lambda: scope.presets("group"),
         "set_preset": lambda: scope.set_preset("group", "preset"),
         "move": lambda: scope.move(Position(x_um=0.0, y_um=0.0)),
         "position": scope.position,

@@ -6,12 +6,12 @@ import argparse
 import sys
 from collections.abc import Callable
 from functools import partial
-from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from livedenoise.core.errors import ConfigError
-from livedenoise.verbs.common import Verbs, positive, print_json
+from livedenoise.verbs.calibrate_options import add_options, require_options_of
+from livedenoise.verbs.common import Verbs, print_json
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from livedenoise.calibrate.results import Known
     from livedenoise.calibrate.settings import AcquireSettings
     from livedenoise.core.config import CameraConfig
+    from livedenoise.core.microscope import Microscope
     from livedenoise.core.progress import OnProgress
     from livedenoise.view.progress import ProgressView
 
@@ -47,11 +48,13 @@ def _done(arguments: argparse.Namespace, console: Console) -> Outcome:
     from livedenoise.view.progress import ProgressView
 
     if arguments.maps:
+        require_options_of(arguments, "maps")
         return _from_maps(arguments)
+    config = _config_path(arguments)
+    require_options_of(arguments, "files" if config is None else "camera")
     with ProgressView(console) as view:
-        config = _config_path(arguments)
         if config is None:
-            return _from_files(arguments, view)
+            return _from_files(arguments, view, console)
         return _from_camera(arguments, config, view, console)
 
 
@@ -60,8 +63,14 @@ def _config_path(arguments: argparse.Namespace) -> Path | None:
     from livedenoise.hardware import find_config
 
     inputs: list[Path] = arguments.inputs
-    if len(inputs) == 1 and (inputs[0].suffix == ".toml" or not inputs[0].exists()):
-        if inputs[0].suffix and inputs[0].suffix != ".toml":
+    configs = [path for path in inputs if path.suffix == ".toml"]
+    if configs and (len(inputs) > 1 or arguments.dark or arguments.lit):
+        raise ConfigError(
+            f"{configs[0]} is a configuration, and files or folders are given beside it",
+            "give one configuration (its camera takes the frames), or files and folders, not both",
+        )
+    if len(inputs) == 1 and (configs or not inputs[0].exists()):
+        if inputs[0].suffix and not configs:
             raise ConfigError(f"{inputs[0]}: no such file or folder")
         return find_config(str(inputs[0]))
     if inputs or arguments.dark or arguments.lit:
@@ -76,21 +85,19 @@ def _from_camera(
 ) -> Outcome:
     from livedenoise.calibrate.command import calibrate_camera
     from livedenoise.calibrate.partial import partial_folder
-    from livedenoise.microscope.choose import open_microscope_for
 
     camera = _camera_of(config, arguments.camera)
-    say: Callable[[str], None] = partial(
-        console.print, highlight=False, markup=False, soft_wrap=True
-    )
+    say = _sayer(console)
     say(SCENE)
     try:
         return calibrate_camera(
-            partial(open_microscope_for, camera),
+            partial(_microscope_of, camera, arguments.out),
             _settings(arguments),
             arguments.out,
             known=_known(arguments),
             say=say,
             ask=_asker(view, console) if sys.stdin.isatty() and not arguments.json else None,
+            configuration=camera.model_dump(),
             resume=arguments.resume,
             on_progress=view,
         )
@@ -99,6 +106,24 @@ def _from_camera(
         if kept.exists():
             say(f"finished series are kept in {kept}: the same command with --resume goes on")
         raise
+
+
+def _microscope_of(camera: CameraConfig, out: Path) -> Microscope:
+    """Return the microscope, with a journal beside the calibration for whoever goes on."""
+    from livedenoise.microscope.choose import open_microscope_for
+
+    folder = out.resolve().parent
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"{folder}: cannot be made: {error}", "choose another folder with --out"
+        ) from error
+    return open_microscope_for(camera, journal=folder / f".{out.resolve().name}-microscope.json")
+
+
+def _sayer(console: Console) -> Callable[[str], None]:
+    return partial(console.print, highlight=False, markup=False, soft_wrap=True)
 
 
 def _asker(view: ProgressView, console: Console) -> Callable[[str], None]:
@@ -125,29 +150,36 @@ def _camera_of(config: Path, name: str | None) -> CameraConfig:
 
 
 def _settings(arguments: argparse.Namespace) -> AcquireSettings:
-    from livedenoise.calibrate.settings import DARK_EXPOSURES_US, AcquireSettings, parse_light
+    from livedenoise.calibrate.settings import AcquireSettings, parse_light
 
+    given = {
+        "dark_frames": arguments.dark_frames,
+        "dark_exposures_us": arguments.dark_exposures,
+        "levels": arguments.levels,
+        "frames": arguments.frames,
+        "exposure_us": _us(arguments.exposure),
+        "max_exposure_us": _us(arguments.max_exposure),
+        "settle_ms": arguments.settle,
+        "discard": arguments.discard,
+    }
     light = None
     if arguments.light is not None:
-        light = parse_light(arguments.light, off=arguments.light_off, linear=arguments.light_linear)
-    elif arguments.light_off or arguments.light_linear:
-        raise ConfigError("--light-off and --light-linear go with --light")
-    exposures = arguments.dark_exposures
+        off = arguments.light_off or ""
+        light = parse_light(arguments.light, off=off, linear=arguments.light_linear)
     return AcquireSettings(
-        dark_frames=arguments.dark_frames,
-        dark_exposures_us=DARK_EXPOSURES_US if exposures is None else exposures,
-        levels=arguments.levels,
-        frames=arguments.frames,
-        exposure_us=round((arguments.exposure or 0) * 1000),
-        max_exposure_us=round(arguments.max_exposure * 1000),
+        **{name: value for name, value in given.items() if value is not None},
         light=light,
-        settle_ms=arguments.settle,
-        discard=arguments.discard,
         dark_by_hand=arguments.dark_by_hand,
     )
 
 
-def _from_files(arguments: argparse.Namespace, on_progress: OnProgress) -> Outcome:
+def _us(milliseconds: float | None) -> int | None:
+    return None if milliseconds is None else round(milliseconds * 1000)
+
+
+def _from_files(
+    arguments: argparse.Namespace, on_progress: OnProgress, console: Console
+) -> Outcome:
     from livedenoise.calibrate.command import calibrate_files
 
     return calibrate_files(
@@ -158,6 +190,7 @@ def _from_files(arguments: argparse.Namespace, on_progress: OnProgress) -> Outco
         lights=arguments.lit,
         bit_depth=arguments.bit_depth,
         camera=arguments.camera or "",
+        say=_sayer(console),
         on_progress=on_progress,
     )
 
@@ -224,6 +257,8 @@ def _as_json(outcome: Outcome) -> dict[str, Any]:
         "maps": calibration.maps is not None,
         "values": msgspec.to_builtins(outcome.values),
         "warnings": list(outcome.warnings),
+        "taken_as_dark": list(outcome.dark_files),
+        "taken_as_lit": list(outcome.lit_files),
     }
 
 
@@ -259,41 +294,6 @@ def _table(outcome: Outcome) -> Table:
     return table
 
 
-def _exposures_us(text: str) -> tuple[int, ...]:
-    """Return exposures given in milliseconds, separated by commas."""
-    parse = positive(float)
-    try:
-        found = tuple(round(parse(part) * 1000) for part in text.split(","))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"not milliseconds like 10,100,1000: {text}") from None
-    if not all(found):
-        raise argparse.ArgumentTypeError(f"an exposure is at least 0.001 ms: {text}")
-    return found
-
-
-def _not_negative(text: str) -> float:
-    value = float(text)
-    if not 0 <= value < inf:
-        raise argparse.ArgumentTypeError(f"must be a number of at least 0, got {text}")
-    return value
-
-
-def _bit_depth(text: str) -> int:
-    if text not in map(str, range(8, 17)):
-        raise argparse.ArgumentTypeError(f"must be 8 to 16, got {text}")
-    return int(text)
-
-
-def _at_least(least: int) -> Callable[[str], int]:
-    def number(text: str) -> int:
-        value = int(text)
-        if value < least:
-            raise argparse.ArgumentTypeError(f"must be at least {least}, got {text}")
-        return value
-
-    return number
-
-
 def register(verbs: Verbs) -> None:
     """Add ``calibrate``."""
     parser = verbs.add_parser(
@@ -310,56 +310,5 @@ def register(verbs: Verbs) -> None:
     add = parser.add_argument
     add("--out", type=Path, required=True, metavar="CAMERA", help="calibration folder to make")
     add("--camera", metavar="NAME", help="which camera of the configuration; for files, its name")
-    add("--bit-depth", type=_bit_depth, metavar="N", help="where the files do not say it")
     add("--json", action="store_true", help="print one JSON object and nothing else on stdout")
-    _add_taking(parser)
-    _add_files(parser)
-    _add_known(parser)
-
-
-def _add_taking(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument_group("with a camera").add_argument
-    add("--dark-frames", type=_at_least(8), default=200, metavar="N", help="default 200")
-    add(
-        "--dark-exposures",
-        type=_exposures_us,
-        metavar="MS,...",
-        help="the shortest gets all dark frames, others a tenth; default 10,100,1000",
-    )
-    add("--levels", type=_at_least(3), default=10, metavar="N", help="exposures; default 10")
-    add("--frames", type=_at_least(4), default=100, metavar="N", help="at each; default 100")
-    add("--exposure", type=positive(float), metavar="MS", help="of the brightest level, unsearched")
-    add("--max-exposure", type=positive(float), default=500.0, metavar="MS", help="default 500")
-    add("--light", metavar="DEV.PROP=V,...", help="levels by a device property, dimmest first")
-    add("--light-off", default="", metavar="V", help="value of that property that is dark")
-    add("--light-linear", action="store_true", help="its values are in proportion to the light")
-    add(
-        "--settle",
-        type=_not_negative,
-        default=0.0,
-        metavar="MS",
-        help="wait after a change of light",
-    )
-    add("--discard", type=_at_least(0), default=2, metavar="N", help="frames, each series; 2")
-    add("--dark-by-hand", action="store_true", help="asks you to cover the camera")
-    add("--resume", action="store_true", help="go on with an interrupted calibration")
-
-
-def _add_files(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument_group("from files").add_argument
-    add("--dark", type=Path, nargs="+", default=[], metavar="PATH", help="dark frames")
-    add("--lit", type=Path, nargs="+", default=[], metavar="PATH", help="repeats of a lit scene")
-    add("--maps", action="store_true", help="the folder holds measured maps, not frames")
-    add("--gain-unit", choices=("e_per_adu", "adu_per_e"), help="of the gain map")
-    add("--noise-unit", choices=("adu", "e"), help="of a map of read noise")
-    add("--read-noise", type=positive(float), metavar="E", help="without a map of it")
-
-
-def _add_known(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument_group("what is known already").add_argument
-    add("--flat", action="store_true", help="the scene is evenly lit: a better gain map")
-    add("--offset", type=float, metavar="ADU", help="where there are no dark frames")
-    add("--saturation", type=positive(float), metavar="ADU", help="below the highest count")
-    add("--excess-noise", type=positive(float), metavar="F", help="2 for an EMCCD at high gain")
-    add("--conversion-gain", type=positive(float), metavar="E_PER_ADU", help="without EM gain")
-    add("--em-gain", type=positive(float), metavar="G", help="with it: measures excess noise")
+    add_options(parser)

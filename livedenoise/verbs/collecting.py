@@ -1,7 +1,8 @@
 """``collect``: paired low and high exposures of a fixed sample, field by field, unattended.
 
 Stop signals: the first Ctrl-C or SIGTERM finishes the field in progress, the second aborts; both
-leave a data set that ``--resume`` goes on with.
+leave a data set that ``--resume`` goes on with. During the dark frames the first one ends them, and
+no data set is begun.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from livedenoise.collect.session import CollectSummary
     from livedenoise.view.collect_screen import CollectView
 
-_STOPPING = "stopping: the field in progress is finished; Ctrl-C again aborts"
+_STOPPING = "stopping: the field in progress is finished (dark frames are not); Ctrl-C again aborts"
 
 
 def collect(arguments: argparse.Namespace) -> int:
@@ -58,7 +59,7 @@ def _collect(config: Path, plan: Path, arguments: argparse.Namespace) -> int:
     from livedenoise.collect.session import run_collect
 
     stop = threading.Event()
-    with _view(quiet=arguments.json) as view, _stopping(stop, view.say):
+    with _view(quiet=arguments.json) as view, _stopping(stop, view.say), _notes_said():
         summary = run_collect(
             config,
             plan,
@@ -136,6 +137,17 @@ def _stopping(stop: threading.Event, say: Callable[[str], None]) -> Iterator[Non
             signal.signal(name, handler)
 
 
+@contextmanager
+def _notes_said() -> Iterator[None]:
+    """Write what else went wrong beside an error: the microscope was not put back, say."""
+    try:
+        yield
+    except BaseException as error:
+        for note in getattr(error, "__notes__", ()):
+            sys.stderr.write(f"livedenoise: {note}\n")
+        raise
+
+
 def _report(summary: CollectSummary, *, as_json: bool) -> None:
     import msgspec
 
@@ -152,7 +164,7 @@ def _report(summary: CollectSummary, *, as_json: bool) -> None:
     lines = [
         ("fields", _fields_text(summary)),
         ("pairs", f"{summary.pairs_accepted} accepted, {summary.pairs_rejected} rejected"),
-        ("light dose", f"{summary.dose_us / 1e3:.4g} ms at full light"),
+        ("light dose", f"{summary.dose_us / 1e3:.4g} ms at full light in what was stored"),
         ("time", seconds_text(summary.elapsed_s)),
         ("report", summary.report),
     ]

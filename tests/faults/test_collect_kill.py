@@ -115,3 +115,28 @@ def test_ctrl_c_finishes_the_field_and_can_be_resumed(tmp_path: Path) -> None:
     assert 0 < summary["left"] < FIELDS
     assert summary["fields_done"] + summary["left"] == FIELDS
     assert not verify_dataset(tmp_path / "set").problems
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGINT to one process")
+def test_ctrl_c_during_the_darks_begins_nothing(tmp_path: Path) -> None:
+    (tmp_path / "rig.toml").write_text(CONFIG)
+    (tmp_path / "plan.toml").write_text(PLAN.replace("frames = 6", "frames = 4000"))
+    words = ["collect", "rig.toml", "--plan", "plan.toml", "--out", "new/set"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "livedenoise", *words],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    # From here on only the microscope is opened before the darks, and signals are listened to.
+    deadline = time.monotonic() + 60.0
+    while not (tmp_path / "new" / "set" / ".lock").exists() and process.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    process.send_signal(signal.SIGINT)
+    # All of them would take 48 s.
+    said, errors = process.communicate(timeout=30)
+    assert process.returncode == 0, errors
+    assert "there is no data set" in said
+    assert not (tmp_path / "new").exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Generator
 from typing import Any
@@ -46,6 +47,24 @@ def test_the_exposure_is_set_only_when_it_changes() -> None:
         scope.set_properties([Setting("Camera", "Exposure", "7")])
         (frame,) = scope.expose(1000)
         assert (calls["setExposure"], frame.exposure_us) == (5, 1000)
+
+
+def test_the_presets_of_a_group_are_told() -> None:
+    with opened(demo_scope()) as (scope, _):
+        assert {"DAPI", "FITC", "Cy5"} <= set(scope.presets("Channel"))
+        assert scope.presets("no such group") == ()
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+@pytest.mark.parametrize("axis", ["x_um", "y_um", "z_um"])
+def test_nothing_moves_to_what_is_no_number(axis: str, bad: float) -> None:
+    with opened(demo_scope()) as (scope, _):
+        scope.move(Position(x_um=10.0, y_um=20.0, z_um=3.0))
+        before = scope.position()
+        where = {"x_um": 1.0, "y_um": 2.0, "z_um": 1.0} | {axis: bad}
+        with pytest.raises(CameraError, match="finite"):
+            scope.move(Position(**where))
+        assert scope.position() == before
 
 
 def test_a_command_costs_little_beyond_its_exposure() -> None:

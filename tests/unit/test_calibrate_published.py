@@ -142,3 +142,11 @@ def test_real_maps_become_a_calibration(tmp_path: Path, capsys: pytest.CaptureFi
     table = tomllib.loads((out / "camera.toml").read_text(encoding="utf-8"))
     assert table["measured"]["gain_e_per_adu"]["status"] == "given"
     assert "nothing was measured" in (out / "report.html").read_text(encoding="utf-8")
+
+
+def test_what_is_said_of_the_noise_beside_a_map_of_it_is_refused(tmp_path: Path) -> None:
+    folder = write(tmp_path / "m", maps())
+    with pytest.raises(CalibrationError, match=r"--read-noise 1\.5 does not apply"):
+        read_published(folder, gain_unit="e_per_adu", read_noise_e=1.5)
+    with pytest.raises(CalibrationError, match="--noise-unit adu does not apply"):
+        read_published(folder, gain_unit="e_per_adu", noise_unit="adu")

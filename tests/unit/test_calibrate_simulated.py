@@ -115,6 +115,7 @@ def test_interrupted_it_leaves_no_folder_and_resumes_to_the_truth(
             out,
             known=Known(),
             say=print,
+            configuration=camera.model_dump(),
             on_progress=interrupt,
         )
     assert not out.exists()
@@ -152,7 +153,7 @@ def test_a_camera_that_fails_leaves_what_was_finished(tmp_path: Path, config: Pa
         (["absent.tif"], "no such file or folder"),
         ([], "nothing to calibrate from"),
         (["CONFIG", "--camera", "other"], "no camera 'other'"),
-        (["CONFIG", "--light-off", "0"], "go with --light"),
+        (["CONFIG", "--light-off", "0"], "goes with --light"),
         (["CONFIG", "--light", "nothing"], "DEVICE.PROPERTY"),
         (["CONFIG", "--dark-by-hand"], "no terminal"),
         (["CONFIG", "--resume"], "nothing to resume"),

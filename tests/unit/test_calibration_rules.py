@@ -179,5 +179,5 @@ def test_a_moving_object_does_not_bias_the_gain() -> None:
     dark = summary_of(np.rint(rng.normal(100, 2, (30, SIDE, SIDE))).astype(np.uint16))
     result = measure({1000.0: dark}, [lit(frames)], bit_depth=16)
     assert result.transfer is not None
-    assert result.transfer.n_rejected > 0
+    assert any("the scene moved in" in w for w in result.warnings)
     assert result.gain_e_per_adu.value == pytest.approx(1.0, rel=0.02)

@@ -1,11 +1,16 @@
 """Good pairs are kept, each fault is caught and named, on simulated and on real pairs."""
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 from check_kit import Case, fmd_pairs, good_case, make_case, with_fault
 
+from livedenoise.collect import check_high
+from livedenoise.collect.check_camera import PairCamera
+from livedenoise.collect.check_high import HighShots
 from livedenoise.collect.check_pair import check_pair
 from livedenoise.collect.program import Limits
 from livedenoise.collect.shots import Pair, Taken
@@ -168,6 +173,137 @@ def test_one_frame_of_an_average_that_is_a_little_dark_is_found(frame: int) -> N
     verdict = check_pair(Pair(low=pair.low, high=high), camera, LIMITS)
     assert verdict.reasons == ("ratio",)
     assert f"frame {frame + 1} of 8" in named(verdict, "ratio").text
+
+
+def test_the_odd_frame_is_named_whatever_the_bleaching() -> None:
+    pair, camera = make_case(with_fault(PLAIN, ratio=1.0, high_frames=8))
+    for frame in range(8):
+        signal = (pair.high.frame_means_adu[0] - 100) * np.exp(-0.08 * np.arange(8))
+        # The first and the last frame are further from the median than some of the odd ones.
+        signal[frame] *= 1.25
+        means = tuple(float(100 + s) for s in signal)
+        high = Taken(**{**_fields(pair.high), "frame_means_adu": means})
+        text = named(check_pair(Pair(low=pair.low, high=high), camera, LIMITS), "ratio").text
+        assert f"frame {frame + 1} of 8" in text, (frame, text)
+
+
+def bracketed(case: Case, change: Callable[[np.ndarray], np.ndarray]) -> PairVerdict:
+    """Judge a bracket whose second low image was changed."""
+    pair, camera = make_case(with_fault(case, bracket=True))
+    assert pair.after is not None
+    after = Taken(**{**_fields(pair.after), "image": change(pair.after.image)})
+    return check_pair(Pair(low=pair.low, high=pair.high, after=after), camera, LIMITS)
+
+
+def _saturate(image: np.ndarray) -> np.ndarray:
+    changed = image.copy()
+    changed[::40, ::40] = 65535
+    return changed
+
+
+def _zero(image: np.ndarray) -> np.ndarray:
+    changed = image.copy()
+    changed[::20, ::20] = 0
+    return changed
+
+
+def _mirror_half(image: np.ndarray) -> np.ndarray:
+    changed = image.copy()
+    changed[:, :128] = changed[:, :128][:, ::-1]
+    return changed
+
+
+AFTER = {
+    "saturated": _saturate,
+    "zero_clipped": _zero,
+    "shift": lambda image: np.roll(image, 10, axis=1),
+    "motion": _mirror_half,
+}
+
+
+@pytest.mark.parametrize("name", AFTER)
+def test_the_second_low_image_of_a_bracket_is_checked_too(name: str) -> None:
+    case = with_fault(PLAIN, kind="tubules")
+    assert bracketed(case, lambda image: image).accepted
+    verdict = bracketed(case, AFTER[name])
+    assert name in verdict.reasons, [c.text for c in verdict.checks]
+    assert verdict.reasons[0] == name
+
+
+def test_a_drift_over_the_bracket_is_seen_where_each_half_is_within_the_limit() -> None:
+    case = with_fault(PLAIN, kind="tubules", shift_px=(1.5, 0.0))
+    assert bracketed(case, lambda image: image).accepted
+    verdict = bracketed(case, lambda image: np.roll(image, 3, axis=0))
+    assert verdict.reasons == ("shift",)
+    assert "between the low images" in named(verdict, "shift").text
+
+
+def test_a_blurred_second_low_image_is_out_of_focus() -> None:
+    pair, camera = make_case(with_fault(PLAIN, kind="tubules", bracket=True))
+    blurred, _ = make_case(with_fault(PLAIN, kind="tubules", blur_px=2.5, ratio=1.0))
+    shot = pair.after.shot  # type: ignore[union-attr]
+    after = Taken(**{**_fields(blurred.high), "shot": shot})
+    verdict = check_pair(Pair(low=pair.low, high=pair.high, after=after), camera, LIMITS)
+    assert verdict.reasons[0] == "focus"
+    assert "second low" in named(verdict, "focus").text
+
+
+def test_uneven_bleaching_within_the_limit_is_no_motion() -> None:
+    case = with_fault(PLAIN, kind="cells", low_e=200.0, ratio=20.0)
+
+    def bleach_left(image: np.ndarray) -> np.ndarray:
+        changed = image.astype(np.float64)
+        changed[:, :128] = 100 + 0.92 * (changed[:, :128] - 100)
+        return np.rint(changed).astype(image.dtype)
+
+    verdict = bracketed(case, bleach_left)
+    assert verdict.accepted, [c.text for c in verdict.checks if not c.passed]
+
+
+def test_pairs_that_share_their_high_image_get_the_verdict_they_get_alone() -> None:
+    pair, camera = make_case(with_fault(PLAIN, bracket=True, shift_px=(1.7, 0.4), high_frames=2))
+    highs = HighShots(camera)
+    alone = check_pair(pair, camera, LIMITS)
+    with ThreadPoolExecutor(4) as pool:
+        shared = list(pool.map(lambda _: check_pair(pair, camera, LIMITS, highs), range(8)))
+    assert all(one == alone for one in shared)
+
+
+def test_a_high_image_is_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    looked_at = check_high.High.__init__
+
+    def count(self: check_high.High, taken: Taken, camera: PairCamera) -> None:
+        seen.append(id(taken))
+        looked_at(self, taken, camera)
+
+    monkeypatch.setattr(check_high.High, "__init__", count)
+    pair, camera = make_case(PLAIN)
+    other, _ = make_case(with_fault(PLAIN, seed=9))
+    highs = HighShots(camera)
+    with ThreadPoolExecutor(4) as pool:
+        pairs = [pair, other] * 4
+        list(pool.map(lambda one: check_pair(one, camera, LIMITS, highs), pairs))
+    assert sorted(seen) == sorted({id(pair.high), id(other.high)})
+
+
+@pytest.mark.parametrize("copies", [1, 2, 4, 8])
+def test_one_small_object_is_found_in_a_field_of_any_size(copies: int) -> None:
+    """Some six blocks of 8 px: 6 in 1000 of the smallest field, 1 in 10000 of the largest."""
+    pair, camera = make_case(with_fault(PLAIN, seed=3, low_e=60.0, known="given"))
+    low, high = (
+        Taken(**{**_fields(one), "image": np.tile(one.image, (copies, copies))})
+        for one in (pair.low, pair.high)
+    )
+    assert check_pair(Pair(low=low, high=high), camera, LIMITS).accepted
+    image = high.image.astype(np.float64)
+    y, x = np.ogrid[:256, :256]
+    spot = np.exp(-((y - 200) ** 2 + (x - 204) ** 2) / (2 * 3.0**2))
+    image[:256, :256] += 2.0 * np.quantile(pair.high.image - 100.0, 0.99) * spot
+    changed = np.minimum(image, 60000).astype(np.uint16)
+    high = Taken(**{**_fields(high), "image": changed})
+    verdict = check_pair(Pair(low=low, high=high), camera, LIMITS)
+    assert verdict.reasons == ("motion",), named(verdict, "motion").text
 
 
 @pytest.mark.parametrize("side", [1, 6, 20, 40])

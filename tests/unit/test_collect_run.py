@@ -86,7 +86,8 @@ def test_no_light_falls_while_anything_moves(tmp_path: Path) -> None:
         [one for one in scope.named("expose") if one[2] is is_open] for is_open in (False, True)
     )
     assert {exposure for exposure, _, _ in dark} == {4000, 20000}
-    assert sum(frames for _, frames, _ in dark) == 24
+    # Twelve at both exposures, and one thrown away at each change of the exposure.
+    assert sum(frames for _, frames, _ in dark) == 26
     # Three shots at each of four fields, one frame thrown away at each change of the exposure.
     assert len(lit) == 12
     assert not scope.is_open
@@ -196,7 +197,7 @@ class KilledError(Exception):
 
 
 def test_relative_grids_stay_where_they_were_begun(tmp_path: Path) -> None:
-    config, plan, out = make_camera(), make_plan(tmp_path), tmp_path / "set"
+    config, plan, out = make_camera(), make_plan(tmp_path, dark_frames=0), tmp_path / "set"
     stop = threading.Event()
     stop.set()
     run(config, plan, out, stop=stop)

@@ -145,6 +145,20 @@ def test_the_first_signal_stops_and_the_second_aborts(
     assert signal.getsignal(getattr(signal, name)) is before
 
 
+def test_what_else_went_wrong_is_told_beside_an_error(
+    collect: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    def aborted(**_: Any) -> None:
+        error = KeyboardInterrupt()
+        error.add_note("not everything could be restored: xy was 0 0")
+        raise error
+
+    assert collect(aborted) == EXIT_ABORTED
+    said = capsys.readouterr().err
+    assert "livedenoise: not everything could be restored: xy was 0 0" in said
+    assert "interrupted" in said
+
+
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="a signal of POSIX")
 def test_a_terminal_that_hangs_up_twice_stops_once(collect: Callable[..., int]) -> None:
     def hung_up(*, stop: threading.Event, **_: Any) -> None:

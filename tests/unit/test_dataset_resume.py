@@ -15,7 +15,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from livedenoise.collect.dataset import DatasetWriter
+from livedenoise.collect.dataset import Dark, DatasetWriter
 from livedenoise.collect.dataset_reader import open_dataset, verify_dataset
 from livedenoise.collect.dataset_resume import COMPARED
 from livedenoise.core.errors import ConfigError, RecordError
@@ -241,6 +241,18 @@ def test_a_full_disk_names_the_file_and_the_writer_can_go_on(tmp_path: Path) -> 
         disk.free_bytes = 1 << 20
         kit.add_field(writer, 3)
     assert [r.field for r in open_dataset(folder).records()] == [0, 3]
+
+
+def test_a_disk_that_is_full_before_it_begins_is_not_gone_on_with(tmp_path: Path) -> None:
+    header = kit.make_header(n_fields=N_FIELDS)
+    dark = np.zeros(kit.SHAPE, np.float32)
+    darks = [Dark(exposure_us=1000, frames=2, mean_adu=dark, variance_adu2=dark)]
+    folder = tmp_path / "data"
+    with pytest.raises(RecordError, match=r"dark_1000us\.tif: not written") as caught:
+        DatasetWriter.create(folder, header, kit.PLAN, darks, **on_disk(FullDisk(1200)))
+    assert "--resume" not in str(caught.value)
+    assert "there is no data set yet" in caught.value.hint
+    DatasetWriter.create(folder, header, kit.PLAN, darks).close()
 
 
 def test_short_writes_are_no_fault(tmp_path: Path) -> None:

@@ -15,11 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from livedenoise.cli import main
-from livedenoise.collect.dataset import DatasetWriter
+from livedenoise.collect.dataset import Dark, DatasetWriter
 from livedenoise.collect.dataset_images import SiteTaken
 from livedenoise.collect.dataset_reader import DatasetPair
 from livedenoise.collect.export import Options, export_pairs, lay
-from livedenoise.collect.records import DatasetHeader, ShotRecord
+from livedenoise.collect.export_dark import Darks
+from livedenoise.collect.records import ShotRecord
 from livedenoise.collect.shots import Shot, Site
 from livedenoise.core.errors import ConfigError, RecordError
 from livedenoise.core.progress import Progress
@@ -56,7 +57,7 @@ def make_pair(shift: tuple[float, float], error: float = 0.02, ratio: float = 0.
     )
 
 
-HEADER = DatasetHeader(offset_adu=100.0, shape=SHAPE)
+DARKS = Darks(100.0)
 
 
 @given(
@@ -66,7 +67,7 @@ HEADER = DatasetHeader(offset_adu=100.0, shape=SHAPE)
 @settings(max_examples=30, deadline=None)
 def test_high_lies_on_low_where_both_are(shift: tuple[float, float], dtype: str) -> None:
     pair = make_pair(shift)
-    laid = lay(pair, HEADER, Options(dtype=dtype))
+    laid = lay(pair, DARKS, Options(dtype=dtype))
     assert laid.low.shape == laid.high.shape
     np.testing.assert_array_equal(laid.low, pair.low[laid.region].astype(laid.low.dtype))
     assert min(laid.low.shape) >= 42
@@ -82,10 +83,10 @@ def test_high_lies_on_low_where_both_are(shift: tuple[float, float], dtype: str)
 
 def test_a_shift_within_its_error_is_left_alone() -> None:
     pair = make_pair((0.05, -0.09), error=0.05)
-    laid = lay(pair, HEADER, Options())
+    laid = lay(pair, DARKS, Options())
     assert not laid.moved
     np.testing.assert_array_equal(laid.high, pair.high)
-    laid = lay(make_pair((0.05, -0.11), error=0.05), HEADER, Options())
+    laid = lay(make_pair((0.05, -0.11), error=0.05), DARKS, Options())
     assert laid.moved
 
 
@@ -93,8 +94,8 @@ def test_moved_counts_are_rounded_and_stay_in_range() -> None:
     pair = make_pair((0.5, -1.25))
     bright = msgspec.structs.replace(pair, high=np.where(pair.high > 2000, 65535, 0).astype("<u2"))
     for one in (pair, bright):
-        exact = lay(one, HEADER, Options(dtype="float32")).high
-        counts = lay(one, HEADER, Options()).high
+        exact = lay(one, DARKS, Options(dtype="float32")).high
+        counts = lay(one, DARKS, Options()).high
         assert counts.dtype == np.uint16
         np.testing.assert_array_equal(counts, np.clip(np.round(exact), 0, 65535))
     assert exact.max() > 65535.5
@@ -103,22 +104,91 @@ def test_moved_counts_are_rounded_and_stay_in_range() -> None:
 
 def test_as_taken_changes_no_pixel() -> None:
     pair = make_pair((2.0, 1.0))
-    laid = lay(pair, HEADER, Options(aligned=False))
+    laid = lay(pair, DARKS, Options(aligned=False))
     np.testing.assert_array_equal(laid.high, pair.high)
     assert (laid.low.shape, laid.moved) == (SHAPE, False)
 
 
 def test_match_brings_high_to_the_intensity_of_low() -> None:
     pair = make_pair((0.0, 0.0))
-    laid = lay(pair, HEADER, Options(dtype="float32", scale="match"))
+    laid = lay(pair, DARKS, Options(dtype="float32", scale="match"))
     np.testing.assert_allclose(laid.high, pair.low, atol=0.7)
     unknown = msgspec.structs.replace(pair, verdict=kit.make_verdict(ratio=0.0))
-    assert lay(unknown, HEADER, Options(dtype="float32", scale="match")).scale == 0.05
+    assert lay(unknown, DARKS, Options(dtype="float32", scale="match")).scale == 0.05
+
+
+@pytest.mark.parametrize("shift", [(0.0, 0.0), (1.25, -0.5)])
+def test_match_scales_light_and_not_the_dark_image(shift: tuple[float, float]) -> None:
+    """The dark counts of both exposures differ, from pixel to pixel and from the header's."""
+    darks = {us: 100.0 + pattern(us) for us in (1000, 4000)}
+    pair = make_pair(shift)
+    pair = msgspec.structs.replace(
+        pair,
+        low=np.rint(pair.low - 100 + darks[1000]).astype(np.uint16),
+        high=np.rint(pair.high - 100 + darks[4000]).astype(np.uint16),
+    )
+    images = {us: dark.astype(np.float32) for us, dark in darks.items()}
+    laid = lay(pair, Darks(90.0, images), Options(dtype="float32", scale="match"))
+    assert laid.moved == any(shift)
+    difference = (laid.high - laid.low)[6:-6, 6:-6]
+    assert np.abs(difference).max() < (6 if any(shift) else 1.3)
+    assert abs(difference.mean()) < 0.1
+    biased = lay(pair, Darks(90.0), Options(dtype="float32", scale="match"))
+    assert abs((biased.high - biased.low).mean()) > 5
+
+
+def pattern(exposure_us: int) -> np.ndarray:
+    """Return counts without light beyond 100: fixed for each pixel, more at long exposures."""
+    spread = np.random.default_rng(5).normal(0, 3, SHAPE)
+    return spread * (1 + exposure_us / 4000) + exposure_us / 1000
+
+
+def test_match_uses_the_dark_frames_of_the_data_set(tmp_path: Path) -> None:
+    darks = [
+        Dark(
+            exposure_us=us,
+            frames=16,
+            mean_adu=np.full(SHAPE, 100.0 + us / 500, np.float32),
+            variance_adu2=np.ones(SHAPE, np.float32),
+        )
+        for us in (1000, 4000)
+    ]
+    folder = tmp_path / "data"
+    with DatasetWriter.create(folder, kit.make_header(shape=SHAPE), kit.PLAN, darks) as writer:
+        kit.add_field(writer, 0, sites=[moved_site(0)])
+    done = export_pairs(folder, tmp_path / "out", Options(scale="match", dtype="float32"))
+    assert done.pairs == {"train": 1}
+    (low,) = (tmp_path / "out" / "train" / "low").iterdir()
+    high = tifffile.imread(tmp_path / "out" / "train" / "GT" / low.name)
+    site = moved_site(0)
+    shots = [one.shot.exposure_us for one in site.taken]
+    expected = site.taken[1].image.astype(np.float32)
+    nearest = {1000: 102.0, 20_000: 108.0}
+    ratio = 0.05
+    expected = nearest[shots[0]] + (expected - nearest[shots[1]]) * ratio
+    np.testing.assert_allclose(high, expected, rtol=1e-5)
+
+
+def test_a_damaged_dark_file_ends_the_export(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    dark = Dark(
+        exposure_us=1000,
+        frames=2,
+        mean_adu=np.zeros(SHAPE, np.float32),
+        variance_adu2=np.ones(SHAPE, np.float32),
+    )
+    with DatasetWriter.create(folder, kit.make_header(shape=SHAPE), kit.PLAN, [dark]) as writer:
+        kit.add_field(writer, 0, sites=[moved_site(0)])
+    path = next((folder / "dark").iterdir())
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    with pytest.raises(RecordError, match="was altered"):
+        export_pairs(folder, tmp_path / "out", Options(scale="match", dtype="float32"))
+    assert not (tmp_path / "out").exists()
 
 
 def test_nothing_in_common_is_an_error() -> None:
     with pytest.raises(RecordError, match=r"leaves .* px in common"):
-        lay(make_pair((40.0, 0.0)), HEADER, Options())
+        lay(make_pair((40.0, 0.0)), DARKS, Options())
 
 
 @pytest.fixture

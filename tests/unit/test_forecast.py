@@ -73,6 +73,9 @@ class Watched:
     def read_property(self, device: str, name: str) -> str:
         raise AssertionError(f"read {device} {name}")
 
+    def presets(self, group: str) -> tuple[str, ...]:
+        raise AssertionError(f"presets of {group}")
+
     def set_preset(self, group: str, preset: str) -> None:
         raise AssertionError(f"set {group} {preset}")
 
@@ -98,7 +101,7 @@ def test_a_dry_run_asks_and_commands_nothing(tmp_path: Path) -> None:
 def test_a_plan_that_does_not_fit_closes_the_microscope(tmp_path: Path) -> None:
     scope = Watched()
     with pytest.raises(ConfigError, match="shortest exposure"):
-        forecast_at(scope, plan_of(tmp_path, PAIR.replace("1_000", "1")), tmp_path)
+        forecast_at(scope, plan_of(tmp_path, PAIR.replace("1_000", "1")), tmp_path / "set")
     assert scope.asked[-1] == "close"
 
 
@@ -209,7 +212,15 @@ def test_a_long_list_of_fields_is_shortened(
 ) -> None:
     config = written(tmp_path, SIMULATED, "sim.toml")
     plan = written(tmp_path, PAIR + "[sequence]\ngrid_plan = { rows = 10, columns = 10 }\n")
-    verb = ["collect", str(config), "--plan", str(plan), "--out", str(tmp_path), "--dry-run"]
+    verb = [
+        "collect",
+        str(config),
+        "--plan",
+        str(plan),
+        "--out",
+        str(tmp_path / "set"),
+        "--dry-run",
+    ]
     assert cli.main(verb) == 0
     text = capsys.readouterr().out
     assert "g038" in text

@@ -59,7 +59,8 @@ def test_every_problem_is_named_at_once_with_its_key(tmp_path: Path) -> None:
             "sequence.axis_order",
         ]
     )
-    assert "high.exposure_us: Input should be greater than or equal to 1 (got 0)" in lines
+    meant = "a whole number of microseconds, at least 1 (5 ms are 5_000) (got 0)"
+    assert f"high.exposure_us: {meant}" in lines
 
 
 @pytest.mark.parametrize(
@@ -114,7 +115,7 @@ def test_what_useq_would_ignore_or_guess_is_refused(
         ("exposure_us = [1, 2]\nlight = [0.5, 0.25]", "several exposures and several levels"),
         ("ladder = { from_us = 100 }", 'steps = n or to = "min"'),
         ('ladder = { from_us = 100, steps = 2, to = "min" }', 'steps = n or to = "min"'),
-        ("light = 1.5", "less than or equal to 1"),
+        ("light = 1.5", "above 0 and up to 1"),
     ],
 )
 def test_low_is_given_one_way(low: str, text: str, tmp_path: Path) -> None:
