@@ -194,7 +194,10 @@ class _Builder:
         made = self._model(useq.WellPlatePlan, plate, keys)
         if isinstance(made, useq.WellPlatePlan) and not len(made):
             # useq takes all wells for some questions then, and none for others.
-            self._say([*keys, "selected_wells"], 'Field required: "all" takes every well')
+            self._say(
+                [*keys, "selected_wells"],
+                "Field required: [[rows], [columns]] of the wells, from 0",
+            )
         return made
 
     def _position(self, value: object, keys: list[object]) -> object:

@@ -268,4 +268,4 @@ def test_real_repeats_of_8_bits_are_called_what_they_are(
     assert values["read_noise_e"]["status"] in ("assumed", "not measurable")
     assert values["dark_current_e_per_s"]["status"] == "not measurable"
     assert told["warnings"]
-    assert "see the table" in told["verdict"]
+    assert "The gain is biased" in told["verdict"]

@@ -98,10 +98,15 @@ def test_fields_that_differ_in_z_alone_are_one_place(tmp_path: Path) -> None:
             "sequence.grid_plan.overlap",
             "below 100",
         ),
+        (
+            "stage_positions = { plate = '96-well', a1_center_xy = [0, 0] }",
+            "sequence.stage_positions.selected_wells",
+            "Field required",
+        ),
         ("z_plan = { range = 1e6, step = 1e-6 }", "sequence.z_plan", "more than 10000 z positions"),
     ],
 )
-def test_more_than_can_be_meant_is_one_line(
+def test_what_cannot_be_meant_is_one_line(
     table: str, key: str, problem: str, tmp_path: Path
 ) -> None:
     began = time.perf_counter()
