@@ -147,7 +147,11 @@ def make_forecast(
         total_dose_ms=low + high,
         attempts=program.attempts,
         assumptions=assumptions,
-        notes=(*program.notes, *_disk_notes(disk, disk_free_bytes)),
+        notes=(
+            *program.notes,
+            *_focus_notes(program),
+            *_disk_notes(disk, disk_free_bytes),
+        ),
     )
 
 
@@ -167,6 +171,12 @@ def _stored(shot: Shot, item: int, *, keep: bool) -> int:
     if shot.frames == 1:
         return item
     return 4 + (shot.frames * item if keep else 0)
+
+
+def _focus_notes(program: Program) -> Iterator[str]:
+    count = sum(site.autofocus for field in program.fields for site in field)
+    if count:
+        yield f"it is focused {count} times in the light of the high image: that is in no dose"
 
 
 def _disk_notes(needed: int, free: int) -> Iterator[str]:

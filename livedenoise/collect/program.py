@@ -89,9 +89,10 @@ class Program(msgspec.Struct, frozen=True, kw_only=True):
     keep_frames : bool
         Store every frame of an average too, not only their mean.
     homes_z_um : tuple of float or None
-        Of each field with an autofocus and a z: the z about which its sites are planned. What the
-        autofocus finds, less this, is added to the ``z_um`` of the sites from there on, until the
-        next autofocus. None: the sites have no z, or it holds as it is.
+        Of each field with an autofocus and a z: the z about which its sites are planned, where it
+        is focused; offsets of channels are not in it. What the autofocus finds, less this, is added
+        to the ``z_um`` of that site and of those from there on, until the next autofocus. None: the
+        sites have no z, or it holds as it is.
     start : Position
         Where the stage stood: relative grids and stacks lie around it. No part of ``plan_hash``;
         a resumed run makes its program with the one that was stored.

@@ -147,3 +147,20 @@ def test_a_level_of_light_that_is_none_is_one_line(tmp_path: Path) -> None:
         plan_of(tmp_path, "[high]\nexposure_us = 9\n[low]\nlight = [0.5, 2.0]")
     (line,) = caught.value.message.splitlines()
     assert "low.light: a fraction of light.full_value" in line
+
+
+@pytest.mark.parametrize(
+    ("table", "key"),
+    [
+        ("stage_positions = [[nan, 0]]", "sequence.stage_positions.0.0"),
+        ("stage_positions = [{ x = 0, y = 0, z = inf }]", "sequence.stage_positions.0.z"),
+        ("z_plan = { relative = [0.0, nan] }", "sequence.z_plan.relative.1"),
+        ("grid_plan = { top = 0, left = 0, bottom = 0, right = inf }", "grid_plan.right"),
+        ('channels = [{ config = "A", z_offset = nan }]', "sequence.channels.0.z_offset"),
+    ],
+)
+def test_nothing_that_is_no_number_is_planned(table: str, key: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        plan_of(tmp_path, sequence(table))
+    (line,) = caught.value.message.splitlines()
+    assert f"{key}: Input should be a finite number (got " in line
