@@ -19,7 +19,6 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from types import TracebackType
 from typing import Literal, Self
 
 import msgspec
@@ -61,6 +60,7 @@ from livedenoise.collect.manifest import (
 )
 from livedenoise.collect.records import MANIFEST_NAME, DatasetHeader, FieldRecord, Split
 from livedenoise.core.clock import wall_time_text
+from livedenoise.core.closing import Closing
 from livedenoise.core.errors import RecordError
 from livedenoise.record.raw_file import (
     OpenFile,
@@ -82,7 +82,7 @@ class Dark(msgspec.Struct, frozen=True, kw_only=True):
     variance_adu2: npt.NDArray[np.float32]
 
 
-class DatasetWriter:
+class DatasetWriter(Closing):
     """Writes a data set. Made by ``create`` or ``resume``; a context manager.
 
     One at a time for each data set, whichever process; one thread at a time. Memory does not grow
@@ -210,19 +210,6 @@ class DatasetWriter:
         return cls(
             folder, stored, manifest=manifest, found=found, open_file=open_file, at_end=at_end
         )
-
-    def __enter__(self) -> Self:
-        """Return itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close."""
-        self.close()
 
     def add_field(
         self,

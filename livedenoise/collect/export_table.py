@@ -7,16 +7,15 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from livedenoise.collect.dataset_reader import DatasetPair
 from livedenoise.collect.records import DatasetHeader
+from livedenoise.core.closing import Closing
 
 Value = str | int | float | None
 
 
-class PairsTable:
+class PairsTable(Closing):
     """Writes the table row by row; a context manager.
 
     Raises
@@ -30,17 +29,8 @@ class PairsTable:
         self._file = path.open("x", encoding="utf-8", newline="")
         self._writer: csv.DictWriter[str] | None = None
 
-    def __enter__(self) -> Self:
-        """Return itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close."""
+    def close(self) -> None:
+        """Close the file. Idempotent."""
         self._file.close()
 
     def add(
