@@ -95,7 +95,7 @@ def _height(value: float, low: float, high: float, levels: int) -> int:
     if not isfinite(span) or span <= 0:
         return 1
     # A flat curve is drawn in the middle of its scale.
-    start = (low + high) / 2 - span / 2
+    start = low / 2 + high / 2 - span / 2  # each halved: the sum of two numbers can be infinite
     return min(max(int((value - start) / span * levels), 0), levels - 1) + 1
 
 

@@ -364,9 +364,11 @@ def test_sigkill_of_the_daemon_leaves_no_child_and_no_segment(tmp_path: Path) ->
     finally:
         daemon.kill()
         daemon.wait(10)
-    gone, alive = psutil.wait_procs(children, timeout=3)
+    psutil.wait_procs(children, timeout=3)
+    # Orphans that ended may wait for whoever is process 1 to take notice.
+    alive = [one for one in children if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
     assert not alive, alive
-    assert len(gone) == 3
+    assert len(children) == 3
     from livedenoise.bus.endpoints import remove_stale_endpoints
     from livedenoise.bus.segment import remove_stale
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from math import inf, isfinite, nan
 
 import pytest
@@ -85,3 +86,9 @@ def test_a_higher_value_is_never_drawn_lower(values: list[float]) -> None:
     pairs = sorted(zip(values, text, strict=True))
     levels = [LEVELS.index(char) for _, char in pairs]
     assert levels == sorted(levels)
+
+
+def test_the_largest_numbers_there_are_do_not_overflow() -> None:
+    largest = sys.float_info.max / 2
+    flat = sparkline([largest, largest, largest], 3, keep="high")
+    assert set(flat.rows[0]) == {"▅"}

@@ -160,8 +160,12 @@ def test_a_clean_stream_that_stops_does_not_stop_the_samples() -> None:
         view.sample(3, flags=None)
         assert view.quality.figures["gain_db"].n == 1
         assert view.stage.metrics()["counts"]["unmatched"] >= 3
-        view.sample(1)
-        assert view.quality.figures["gain_db"].n == 2
+        # The first clean frames may come a little after their raw ones.
+        for _ in range(5):
+            view.sample(1)
+            if view.quality.figures["gain_db"].n > 1:
+                return
+        pytest.fail("the clean stream goes on, and no sample is matched")
 
 
 def test_a_view_that_never_reads_holds_nobody_up() -> None:
