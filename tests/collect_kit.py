@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -108,6 +110,17 @@ def run(
         stop=stop or threading.Event(),
         clock=clock,
         with_report=with_report,
+    )
+
+
+def start_collect(folder: Path, config: str, *more: str) -> subprocess.Popen[bytes]:
+    """Start ``livedenoise collect`` with a folder's ``plan.toml`` into ``set``, as a user does."""
+    words = ["collect", config, "--plan", "plan.toml", "--out", "set", *more]
+    return subprocess.Popen(
+        [sys.executable, "-m", "livedenoise", *words],
+        cwd=folder,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
     )
 
 

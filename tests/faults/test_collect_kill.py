@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from collect_kit import start_collect
 
 from livedenoise.collect.dataset_reader import open_dataset, verify_dataset
 
@@ -40,13 +41,7 @@ FIELDS = 16
 
 
 def collect(folder: Path, *more: str) -> subprocess.Popen[bytes]:
-    words = ["collect", "rig.toml", "--plan", "plan.toml", "--out", "set", *more]
-    return subprocess.Popen(
-        [sys.executable, "-m", "livedenoise", *words],
-        cwd=folder,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-    )
+    return start_collect(folder, "rig.toml", *more)
 
 
 def lines(folder: Path) -> int:

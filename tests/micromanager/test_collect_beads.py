@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
+from collect_kit import start_collect
 
 from livedenoise.collect.dataset_reader import open_dataset, verify_dataset
 from livedenoise.imaging.registration import measure_shift
@@ -27,13 +27,7 @@ OVERLAP = 0.2
 
 
 def collect(folder: Path, *more: str) -> subprocess.Popen[bytes]:
-    words = ["collect", "micromanager_beads", "--plan", "plan.toml", "--out", "set", *more]
-    return subprocess.Popen(
-        [sys.executable, "-m", "livedenoise", *words],
-        cwd=folder,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-    )
+    return start_collect(folder, "micromanager_beads", *more)
 
 
 def test_a_grid_of_beads_killed_and_resumed(tmp_path: Path) -> None:
